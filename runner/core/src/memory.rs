@@ -1,0 +1,941 @@
+//! The memory of one slot's attempts: captured output, the attempt's own *done* channel, and the
+//! raw stacks of a hang.
+//!
+//! A memory file that the runner makes once per slot, the supervisor and every process of an
+//! attempt map, and the runner reads. Writers need no system call, never block and may be
+//! SIGKILLed at any instruction; what they had committed is still there.
+//!
+//! # Records
+//! A writer reserves room by one atomic add on the cursor, fills it, and *commits* by storing a
+//! tag made of the record's position and the attempt's nonce. A reader trusts nothing but tags:
+//! where none is found it looks on, 16 bytes at a time, and counts what it passed as torn. The
+//! program under test cannot forge a tag by printing, because it would have to know the nonce.
+//!
+//! The first half of the room keeps the beginning of the output, the second half is a ring that
+//! keeps its end: both are wanted after a flood. Between them is what was lost, counted. A writer
+//! that sleeps between reserving and filling while others write a whole ring can damage one
+//! newer record; its own is torn then.
+//!
+//! ```text
+//! position   0 ........ head | head .................. cursor
+//! room       [ beginning     | ring: position modulo its size ]
+//! ```
+#![expect(unsafe_code, reason = "maps memory that other processes write")]
+
+use std::cell::UnsafeCell;
+use std::collections::HashMap;
+use std::ffi::c_int;
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::stat::fstat;
+
+use crate::protocol::{Done, Stack, Stacks};
+
+/// Threads of which a hang keeps the stack.
+pub const HANG_THREADS: usize = 256;
+/// Frames kept of each of them, innermost first.
+pub const HANG_FRAMES: usize = 128;
+
+const MAGIC: u64 = 0x7275_6e6e_6572_0001;
+const DONE_BYTES: usize = 64 << 10;
+const MAPS_BYTES: usize = 512 << 10;
+const RECORD_HEADER_BYTES: u64 = 48;
+const RECORD_ALIGN: u64 = 16;
+/// A longer write becomes several records, so that no single one can lap the ring.
+const RECORD_LIMIT_BYTES: usize = 32 << 10;
+const SMALLEST_ROOM_BYTES: usize = 256 << 10;
+/// Room that an attempt may have used without the pages being given back after it.
+const KEPT_BYTES: u64 = 64 << 10;
+
+/// Which of the two streams a record was written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// fd 1.
+    Stdout,
+    /// fd 2.
+    Stderr,
+}
+
+/// One committed write of one thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Since the attempt started.
+    pub time: Duration,
+    /// The process that wrote.
+    pub pid: i32,
+    /// The thread that wrote.
+    pub tid: i32,
+    /// The label of the thread, else of the process, else the thread's name.
+    pub name: String,
+    /// Where to.
+    pub stream: Stream,
+    /// What.
+    pub bytes: Vec<u8>,
+}
+
+/// What an attempt wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// In the order in which room was reserved.
+    pub records: Vec<Record>,
+    /// Room that was written over, headers included, in bytes.
+    pub lost_bytes: u64,
+    /// Gaps left by writers that died while writing.
+    pub torn: u64,
+}
+
+/// How far an attempt is. Every change is one compare-and-swap, so *done* and the deadline
+/// cannot both win.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Phase {
+    /// No attempt.
+    Idle = 0,
+    /// Between `begin` and one of the two below.
+    Running = 1,
+    /// *Done* was written.
+    Done = 2,
+    /// The deadline passed first.
+    Expired = 3,
+}
+
+/// Who writes: known once per thread, so that a record needs no system call.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer {
+    /// The process.
+    pub pid: i32,
+    /// The thread.
+    pub tid: i32,
+    /// The thread's name, padded with zeros.
+    pub name: [u8; 16],
+}
+
+/// A mapping of a slot's memory file.
+#[derive(Debug)]
+pub struct Memory {
+    file: OwnedFd,
+    base: NonNull<u8>,
+    length: usize,
+    head: u64,
+    ring: u64,
+}
+
+// SAFETY: the mapping belongs to the value until drop; everything in it is reached through
+// atomics or through ranges that the record protocol above gives to one writer.
+unsafe impl Send for Memory {}
+// SAFETY: as above; no method needs exclusive access to be sound.
+unsafe impl Sync for Memory {}
+
+#[repr(C)]
+struct Header {
+    magic: AtomicU64,
+    room: AtomicU64,
+    nonce: AtomicU64,
+    start_ns: AtomicU64,
+    cursor: AtomicU64,
+    phase: AtomicU32,
+    done_length: AtomicU32,
+    stacks: AtomicU32,
+    stack_count: AtomicU32,
+    maps_length: AtomicU32,
+    done: UnsafeCell<[u8; DONE_BYTES]>,
+    threads: [ThreadStack; HANG_THREADS],
+    maps: UnsafeCell<[u8; MAPS_BYTES]>,
+}
+
+#[repr(C)]
+struct ThreadStack {
+    tid: AtomicI32,
+    length: AtomicU32,
+    name: [AtomicU64; 2],
+    frames: [AtomicU64; HANG_FRAMES],
+}
+
+const STACKS_NONE: u32 = 0;
+const STACKS_TAKING: u32 = 1;
+const STACKS_TAKEN: u32 = 2;
+
+impl Memory {
+    /// Makes a memory file with room for `capture_limit_bytes` of output, and maps it.
+    ///
+    /// # Errors
+    /// What the kernel says to `memfd_create`, `ftruncate` or `mmap`.
+    pub fn create(capture_limit_bytes: usize) -> io::Result<Self> {
+        let room = capture_limit_bytes
+            .max(SMALLEST_ROOM_BYTES)
+            .next_multiple_of(1 << 16);
+        let file = memfd_create(c"runner-attempt", MFdFlags::MFD_CLOEXEC)?;
+        let length = size_of::<Header>().next_multiple_of(1 << 16) + room;
+        nix::unistd::ftruncate(&file, length as i64)?;
+        let memory = Self::map(file, length, room)?;
+        let header = memory.header();
+        header.room.store(room as u64, Ordering::Relaxed);
+        header.nonce.store(fresh_nonce(), Ordering::Relaxed);
+        header.magic.store(MAGIC, Ordering::Release);
+        Ok(memory)
+    }
+
+    /// Maps a memory file that another process made.
+    ///
+    /// # Errors
+    /// `InvalidData` if the file is not one of ours, else what the kernel says.
+    pub fn open(file: OwnedFd) -> io::Result<Self> {
+        let length = usize::try_from(fstat(&file)?.st_size).unwrap_or(0);
+        let fixed = size_of::<Header>().next_multiple_of(1 << 16);
+        if length < fixed + SMALLEST_ROOM_BYTES {
+            return Err(io::Error::from(io::ErrorKind::InvalidData));
+        }
+        let memory = Self::map(file, length, length - fixed)?;
+        let header = memory.header();
+        let ours = header.magic.load(Ordering::Acquire) == MAGIC
+            && header.room.load(Ordering::Relaxed) == (length - fixed) as u64;
+        if ours {
+            Ok(memory)
+        } else {
+            Err(io::Error::from(io::ErrorKind::InvalidData))
+        }
+    }
+
+    fn map(file: OwnedFd, length: usize, room: usize) -> io::Result<Self> {
+        let size = NonZeroUsize::new(length).ok_or(io::ErrorKind::InvalidInput)?;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new shared mapping at an address the kernel chooses, of a file whose size
+        // was just set or checked; nothing else in this process refers to it.
+        let base = unsafe { mmap(None, size, protection, MapFlags::MAP_SHARED, &file, 0)? };
+        let half = (room / 2) as u64;
+        Ok(Self {
+            file,
+            base: base.cast(),
+            length,
+            head: half,
+            ring: room as u64 - half,
+        })
+    }
+
+    /// The file, to hand on.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Its inode number: what makes this memory file known among others.
+    ///
+    /// # Errors
+    /// What the kernel says to `fstat`.
+    pub fn inode(&self) -> io::Result<u64> {
+        Ok(fstat(&self.file)?.st_ino)
+    }
+
+    /// Forgets the last attempt and gives most of its pages back. Only while no process of an
+    /// attempt is left.
+    pub fn reset(&self) {
+        let header = self.header();
+        let used = header.cursor.swap(0, Ordering::Relaxed);
+        if used > KEPT_BYTES {
+            self.give_back(self.room_offset() as u64 + KEPT_BYTES, used - KEPT_BYTES);
+        }
+        header.nonce.store(fresh_nonce(), Ordering::Relaxed);
+        header.done_length.store(0, Ordering::Relaxed);
+        header.stacks.store(STACKS_NONE, Ordering::Relaxed);
+        header.stack_count.store(0, Ordering::Relaxed);
+        header.maps_length.store(0, Ordering::Relaxed);
+        header.phase.store(Phase::Idle as u32, Ordering::Release);
+    }
+
+    fn give_back(&self, offset: u64, bytes: u64) {
+        let room = self.length as u64 - offset;
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        let bytes = bytes.min(room).cast_signed();
+        // Only memory is at stake: an old kernel that cannot punch holes keeps the pages.
+        let _ = fallocate(&self.file, flags, offset.cast_signed(), bytes);
+    }
+
+    /// Starts an attempt: its clock is zero now.
+    pub fn begin(&self) {
+        let header = self.header();
+        header.start_ns.store(now_ns(), Ordering::Relaxed);
+        header.phase.store(Phase::Running as u32, Ordering::Release);
+    }
+
+    /// Since `begin`.
+    pub fn elapsed(&self) -> Duration {
+        let start = self.header().start_ns.load(Ordering::Relaxed);
+        Duration::from_nanos(now_ns().saturating_sub(start))
+    }
+
+    /// How far the attempt is.
+    pub fn phase(&self) -> Phase {
+        match self.header().phase.load(Ordering::Acquire) {
+            1 => Phase::Running,
+            2 => Phase::Done,
+            3 => Phase::Expired,
+            _ => Phase::Idle,
+        }
+    }
+
+    /// The attempt writes *done*; false if the deadline was first. What does not fit is cut.
+    pub fn finish(&self, done: &Done) -> bool {
+        let mut text = serde_json::to_vec(done).unwrap_or_default();
+        if text.len() > DONE_BYTES {
+            text = serde_json::to_vec(&shortened(done)).unwrap_or_default();
+        }
+        let header = self.header();
+        let length = text.len().min(DONE_BYTES);
+        // SAFETY: `done` is DONE_BYTES long and inside the mapping. Only the attempt's first
+        // process writes it, once, and the supervisor reads it after the phase says so.
+        unsafe {
+            let target = self.base.as_ptr().add(std::mem::offset_of!(Header, done));
+            std::ptr::copy_nonoverlapping(text.as_ptr(), target, length);
+        }
+        header.done_length.store(length as u32, Ordering::Relaxed);
+        self.leave_running(Phase::Done)
+    }
+
+    /// The deadline passed; false if *done* was first, true also if it was said before.
+    pub fn expire(&self) -> bool {
+        self.leave_running(Phase::Expired) || self.phase() == Phase::Expired
+    }
+
+    fn leave_running(&self, to: Phase) -> bool {
+        let phase = &self.header().phase;
+        let from = Phase::Running as u32;
+        phase
+            .compare_exchange(from, to as u32, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// What the attempt said of itself, if it did before its deadline.
+    pub fn done(&self) -> Option<Done> {
+        if self.phase() != Phase::Done {
+            return None;
+        }
+        let length = self.header().done_length.load(Ordering::Relaxed) as usize;
+        let mut text = vec![0; length.min(DONE_BYTES)];
+        // SAFETY: the range is inside the mapping, and `finish` is over: the phase says so.
+        unsafe {
+            let source = self.base.as_ptr().add(std::mem::offset_of!(Header, done));
+            std::ptr::copy_nonoverlapping(source, text.as_mut_ptr(), text.len());
+        }
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Writes output as one record, or as several if it is long. No system call but the clock's
+    /// (none where the kernel has a vDSO), no lock, no allocation: fit for a signal handler.
+    pub fn write(&self, writer: &Writer, stream: Stream, bytes: &[u8]) {
+        let kind = match stream {
+            Stream::Stdout => Kind::Stdout,
+            Stream::Stderr => Kind::Stderr,
+        };
+        for piece in bytes.chunks(RECORD_LIMIT_BYTES) {
+            self.append(writer, kind, piece);
+        }
+    }
+
+    /// Names the writing thread, for every record it writes, whatever its thread name says.
+    pub fn label_thread(&self, writer: &Writer, label: &str) {
+        self.append(writer, Kind::ThreadLabel, label_bytes(label));
+    }
+
+    /// Names the writing process, for every record of its threads without a label of their own.
+    pub fn label_process(&self, writer: &Writer, label: &str) {
+        self.append(writer, Kind::ProcessLabel, label_bytes(label));
+    }
+
+    fn append(&self, writer: &Writer, kind: Kind, bytes: &[u8]) {
+        let header = self.header();
+        let footprint = footprint(bytes.len());
+        let time = now_ns().saturating_sub(header.start_ns.load(Ordering::Relaxed));
+        let position = header.cursor.fetch_add(footprint, Ordering::Relaxed);
+        let mut fields = [0; RECORD_HEADER_BYTES as usize - 8];
+        fields[0..8].copy_from_slice(&time.to_le_bytes());
+        fields[8..12].copy_from_slice(&writer.pid.to_le_bytes());
+        fields[12..16].copy_from_slice(&writer.tid.to_le_bytes());
+        fields[16..20].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
+        fields[20..24].copy_from_slice(&(kind as u32).to_le_bytes());
+        fields[24..40].copy_from_slice(&writer.name);
+        self.copy_in(position + 8, &fields);
+        self.copy_in(position + RECORD_HEADER_BYTES, bytes);
+        self.tag(position)
+            .store(self.tag_of(position), Ordering::Release);
+    }
+
+    /// Everything that is committed now.
+    pub fn output(&self) -> Output {
+        let cursor = self.header().cursor.load(Ordering::Acquire);
+        let oldest = cursor.saturating_sub(self.ring).max(self.head);
+        let mut reader = Reader {
+            memory: self,
+            output: Output::default(),
+            labels: HashMap::new(),
+        };
+        reader.walk(
+            0,
+            self.head.min(cursor),
+            if oldest > self.head {
+                self.head
+            } else {
+                cursor
+            },
+        );
+        if cursor > self.head {
+            let from = if oldest > self.head {
+                oldest
+            } else {
+                reader.resume_at(self.head)
+            };
+            reader.output.lost_bytes = oldest - self.head;
+            reader.walk(from.next_multiple_of(RECORD_ALIGN), cursor, cursor);
+        }
+        reader.finish()
+    }
+
+    /// The watchdog begins to take stacks; false if somebody did before.
+    pub fn begin_stacks(&self) -> bool {
+        let stacks = &self.header().stacks;
+        let order = Ordering::AcqRel;
+        stacks
+            .compare_exchange(STACKS_NONE, STACKS_TAKING, order, order)
+            .is_ok()
+    }
+
+    /// Gives a thread its place in the table; `None` if the table is full.
+    pub fn stack_place(&self, tid: i32, name: [u8; 16]) -> Option<StackPlace<'_>> {
+        let header = self.header();
+        let index = header.stack_count.load(Ordering::Relaxed);
+        let place = header.threads.get(index as usize)?;
+        place.length.store(0, Ordering::Relaxed);
+        place.tid.store(tid, Ordering::Relaxed);
+        for (word, bytes) in place.name.iter().zip(name.chunks_exact(8)) {
+            let mut value = [0; 8];
+            value.copy_from_slice(bytes);
+            word.store(u64::from_ne_bytes(value), Ordering::Relaxed);
+        }
+        header.stack_count.store(index + 1, Ordering::Release);
+        Some(StackPlace { place })
+    }
+
+    /// Where the watchdog puts `/proc/self/maps`: fills the buffer by `read` until it says 0.
+    pub fn fill_maps(&self, mut read: impl FnMut(&mut [u8]) -> usize) {
+        // SAFETY: the range is inside the mapping; only the one watchdog that won `begin_stacks`
+        // writes it, and the supervisor reads it after `end_stacks`.
+        let buffer = unsafe {
+            let start = self.base.as_ptr().add(std::mem::offset_of!(Header, maps));
+            std::slice::from_raw_parts_mut(start, MAPS_BYTES)
+        };
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match read(&mut buffer[filled..]) {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        self.header()
+            .maps_length
+            .store(filled as u32, Ordering::Relaxed);
+    }
+
+    /// The watchdog has taken what it could.
+    pub fn end_stacks(&self) {
+        self.header().stacks.store(STACKS_TAKEN, Ordering::Release);
+    }
+
+    /// Whether `end_stacks` was reached.
+    pub fn stacks_taken(&self) -> bool {
+        self.header().stacks.load(Ordering::Acquire) == STACKS_TAKEN
+    }
+
+    /// What the watchdog left.
+    pub fn stacks(&self) -> Stacks {
+        let header = self.header();
+        match header.stacks.load(Ordering::Acquire) {
+            STACKS_NONE => Stacks::Missing("the watchdog of the case did not run".into()),
+            STACKS_TAKING => {
+                Stacks::Missing("the watchdog of the case did not come to an end".into())
+            }
+            _ => {
+                let count = header.stack_count.load(Ordering::Acquire) as usize;
+                let threads = header
+                    .threads
+                    .iter()
+                    .take(count)
+                    .map(ThreadStack::read)
+                    .collect();
+                Stacks::Taken {
+                    maps: self.maps(),
+                    threads,
+                }
+            }
+        }
+    }
+
+    fn maps(&self) -> String {
+        let length = self.header().maps_length.load(Ordering::Relaxed) as usize;
+        let mut text = vec![0; length.min(MAPS_BYTES)];
+        // SAFETY: the range is inside the mapping and its one writer has ended.
+        unsafe {
+            let source = self.base.as_ptr().add(std::mem::offset_of!(Header, maps));
+            std::ptr::copy_nonoverlapping(source, text.as_mut_ptr(), text.len());
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: the mapping is page-aligned, longer than a Header and lives as long as `self`.
+        // All its fields are integers, for which any bytes are valid; those that change while
+        // shared are atomics or in an UnsafeCell.
+        unsafe { self.base.cast::<Header>().as_ref() }
+    }
+
+    fn room_offset(&self) -> usize {
+        self.length - (self.head + self.ring) as usize
+    }
+
+    fn tag_of(&self, position: u64) -> u64 {
+        self.header().nonce.load(Ordering::Relaxed) ^ (position + 1)
+    }
+
+    fn offset(&self, position: u64) -> usize {
+        let within = match position.checked_sub(self.head) {
+            None => position,
+            Some(beyond) => self.head + beyond % self.ring,
+        };
+        self.room_offset() + within as usize
+    }
+
+    fn tag(&self, position: u64) -> &AtomicU64 {
+        // SAFETY: positions are multiples of 16 and so are the room's offset and both halves'
+        // sizes: eight bytes at `offset` are inside the mapping and aligned.
+        unsafe {
+            &*self
+                .base
+                .as_ptr()
+                .add(self.offset(position))
+                .cast::<AtomicU64>()
+        }
+    }
+
+    fn copy_in(&self, position: u64, bytes: &[u8]) {
+        let start = self.offset(position);
+        let first = bytes.len().min(self.length - start);
+        let again = self.room_offset() + self.head as usize;
+        // SAFETY: `start..start + first` ends at the mapping's end at the latest; the rest, less
+        // than a ring (RECORD_LIMIT_BYTES), goes to the ring's beginning. The range was reserved
+        // by this writer; a reader that comes too early finds no tag.
+        unsafe {
+            let base = self.base.as_ptr();
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(start), first);
+            let rest = bytes.len() - first;
+            std::ptr::copy_nonoverlapping(bytes.as_ptr().add(first), base.add(again), rest);
+        }
+    }
+
+    fn copy_out(&self, position: u64, bytes: &mut [u8]) {
+        let start = self.offset(position);
+        let first = bytes.len().min(self.length - start);
+        let again = self.room_offset() + self.head as usize;
+        // SAFETY: ranges as in `copy_in`; the bytes may change while they are read, which a
+        // damaged record shows at worst: they are only ever taken as bytes.
+        unsafe {
+            let base = self.base.as_ptr();
+            std::ptr::copy_nonoverlapping(base.add(start), bytes.as_mut_ptr(), first);
+            let rest = bytes.len() - first;
+            let target = bytes.as_mut_ptr().add(first);
+            std::ptr::copy_nonoverlapping(base.add(again), target, rest);
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped by `map` and no reference into it outlives `self`.
+        let _ = unsafe { munmap(self.base.cast(), self.length) };
+    }
+}
+
+/// A thread's place in the table of stacks, to be filled by that thread's signal handler.
+#[derive(Clone, Copy)]
+pub struct StackPlace<'a> {
+    place: &'a ThreadStack,
+}
+
+impl StackPlace<'_> {
+    /// The thread that this place is for.
+    pub fn tid(&self) -> i32 {
+        self.place.tid.load(Ordering::Relaxed)
+    }
+
+    /// Adds the next outer return address; false when the place is full. Async-signal-safe.
+    pub fn push(&self, address: u64) -> bool {
+        let index = self.place.length.load(Ordering::Relaxed);
+        let Some(frame) = self.place.frames.get(index as usize) else {
+            return false;
+        };
+        frame.store(address, Ordering::Relaxed);
+        self.place.length.store(index + 1, Ordering::Release);
+        true
+    }
+}
+
+impl ThreadStack {
+    fn read(&self) -> Stack {
+        let length = self.length.load(Ordering::Acquire) as usize;
+        let frames = self
+            .frames
+            .iter()
+            .take(length)
+            .map(|f| f.load(Ordering::Relaxed))
+            .collect();
+        let name: Vec<u8> = self
+            .name
+            .iter()
+            .flat_map(|w| w.load(Ordering::Relaxed).to_ne_bytes())
+            .collect();
+        Stack {
+            tid: self.tid.load(Ordering::Relaxed),
+            name: text_of(&name),
+            frames,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+#[repr(u32)]
+enum Kind {
+    Stdout = 1,
+    Stderr = 2,
+    ThreadLabel = 3,
+    ProcessLabel = 4,
+}
+
+impl Kind {
+    fn from_number(number: u32) -> Option<Self> {
+        [
+            Self::Stdout,
+            Self::Stderr,
+            Self::ThreadLabel,
+            Self::ProcessLabel,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u32 == number)
+    }
+}
+
+/// Who a label is for: a thread, or with no thread id the process.
+type Labelled = (i32, Option<i32>);
+
+struct Reader<'a> {
+    memory: &'a Memory,
+    output: Output,
+    labels: HashMap<Labelled, String>,
+}
+
+struct RecordHeader {
+    time: Duration,
+    writer: Writer,
+    length: u64,
+    kind: Kind,
+}
+
+impl Reader<'_> {
+    /// Reads the records that start in `from..until`; of one that goes beyond `whole` only the
+    /// part before it is still its own.
+    fn walk(&mut self, from: u64, until: u64, whole: u64) {
+        let mut position = from;
+        let mut gap = false;
+        while position < until {
+            match self.header_at(position) {
+                Some(header) => {
+                    self.output.torn += u64::from(std::mem::take(&mut gap));
+                    self.take(&header, position, whole);
+                    position += footprint(header.length as usize);
+                }
+                None => {
+                    // A ring is entered in the middle of a record: that gap is loss, not tearing.
+                    gap = position != from || from == 0;
+                    position += RECORD_ALIGN;
+                }
+            }
+        }
+        self.output.torn += u64::from(gap);
+    }
+
+    /// Where the record that crosses `boundary` ends, or `boundary` if none does.
+    fn resume_at(&self, boundary: u64) -> u64 {
+        let reach = footprint(RECORD_LIMIT_BYTES);
+        let first = boundary
+            .saturating_sub(reach)
+            .next_multiple_of(RECORD_ALIGN);
+        (first..boundary)
+            .step_by(RECORD_ALIGN as usize)
+            .filter_map(|at| {
+                self.header_at(at)
+                    .map(|h| at + footprint(h.length as usize))
+            })
+            .find(|end| *end > boundary)
+            .unwrap_or(boundary)
+    }
+
+    fn header_at(&self, position: u64) -> Option<RecordHeader> {
+        if self.memory.tag(position).load(Ordering::Acquire) != self.memory.tag_of(position) {
+            return None;
+        }
+        let mut fields = [0; RECORD_HEADER_BYTES as usize - 8];
+        self.memory.copy_out(position + 8, &mut fields);
+        let word = |at: usize| {
+            fields[at..]
+                .first_chunk::<4>()
+                .map_or(0, |b| u32::from_le_bytes(*b))
+        };
+        let time = fields
+            .first_chunk::<8>()
+            .map_or(0, |b| u64::from_le_bytes(*b));
+        let mut name = [0; 16];
+        name.copy_from_slice(&fields[24..40]);
+        let length = u64::from(word(16));
+        let pid = word(8).cast_signed();
+        let tid = word(12).cast_signed();
+        let kind = Kind::from_number(word(20))?;
+        (length <= RECORD_LIMIT_BYTES as u64).then_some(RecordHeader {
+            time: Duration::from_nanos(time),
+            writer: Writer { pid, tid, name },
+            length,
+            kind,
+        })
+    }
+
+    fn take(&mut self, header: &RecordHeader, position: u64, whole: u64) {
+        let start = position + RECORD_HEADER_BYTES;
+        let mut bytes = vec![0; header.length.min(whole.saturating_sub(start)) as usize];
+        self.memory.copy_out(start, &mut bytes);
+        let Writer { pid, tid, name } = header.writer;
+        let stream = match header.kind {
+            Kind::Stdout => Stream::Stdout,
+            Kind::Stderr => Stream::Stderr,
+            Kind::ThreadLabel => return self.label((pid, Some(tid)), &bytes),
+            Kind::ProcessLabel => return self.label((pid, None), &bytes),
+        };
+        let name = text_of(&name);
+        self.output.records.push(Record {
+            time: header.time,
+            pid,
+            tid,
+            name,
+            stream,
+            bytes,
+        });
+    }
+
+    fn label(&mut self, who: Labelled, bytes: &[u8]) {
+        self.labels
+            .insert(who, String::from_utf8_lossy(bytes).into_owned());
+    }
+
+    fn finish(self) -> Output {
+        let Self {
+            mut output, labels, ..
+        } = self;
+        for record in &mut output.records {
+            let label = labels
+                .get(&(record.pid, Some(record.tid)))
+                .or_else(|| labels.get(&(record.pid, None)));
+            if let Some(label) = label {
+                record.name.clone_from(label);
+            }
+        }
+        output
+    }
+}
+
+/// The kernel's `CLOCK_MONOTONIC`, in nanoseconds: the same in every process of the machine.
+pub fn now_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes to a timespec of ours; the clock always exists.
+    let _: c_int = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
+}
+
+/// A number that a program under test cannot guess: the address space layout and the clock,
+/// mixed. Not a secret against an attacker, only against accidents.
+fn fresh_nonce() -> u64 {
+    let here = 0_u8;
+    let mut x = now_ns() ^ (&raw const here as u64).rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15;
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+fn footprint(length: usize) -> u64 {
+    RECORD_HEADER_BYTES + (length as u64).next_multiple_of(RECORD_ALIGN)
+}
+
+fn label_bytes(label: &str) -> &[u8] {
+    &label.as_bytes()[..label.len().min(RECORD_LIMIT_BYTES)]
+}
+
+fn text_of(padded: &[u8]) -> String {
+    let end = padded.iter().position(|b| *b == 0).unwrap_or(padded.len());
+    String::from_utf8_lossy(&padded[..end]).into_owned()
+}
+
+/// The same word with a text that surely fits, also when every byte of it has to be escaped.
+fn shortened(done: &Done) -> Done {
+    let cut = |text: &String| -> String {
+        let mut short: String = text.chars().take(DONE_BYTES / 16).collect();
+        short.push_str(" … (cut)");
+        short
+    };
+    match done {
+        Done::Passed => Done::Passed,
+        Done::Failed { message } => Done::Failed {
+            message: cut(message),
+        },
+        Done::Panicked { message, location } => Done::Panicked {
+            message: cut(message),
+            location: cut(location),
+        },
+        Done::Skipped { reason } => Done::Skipped {
+            reason: cut(reason),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WRITER: Writer = Writer {
+        pid: 7,
+        tid: 8,
+        name: *b"worker\0\0\0\0\0\0\0\0\0\0",
+    };
+
+    fn memory() -> Memory {
+        let memory = Memory::create(0).unwrap();
+        memory.begin();
+        memory
+    }
+
+    fn text(output: &Output) -> Vec<u8> {
+        output
+            .records
+            .iter()
+            .flat_map(|r| r.bytes.clone())
+            .collect()
+    }
+
+    #[test]
+    fn records_come_back_in_order_with_their_writer() {
+        let memory = memory();
+        memory.write(&WRITER, Stream::Stdout, b"one\n");
+        memory.write(&WRITER, Stream::Stderr, b"two\n");
+        let output = memory.output();
+        assert_eq!(text(&output), b"one\ntwo\n");
+        assert_eq!(output.records[1].stream, Stream::Stderr);
+        assert_eq!((output.records[0].pid, output.records[0].tid), (7, 8));
+        assert_eq!(output.records[0].name, "worker");
+        assert_eq!((output.lost_bytes, output.torn), (0, 0));
+    }
+
+    #[test]
+    fn a_flood_keeps_beginning_and_end_and_counts_the_rest() {
+        let memory = memory();
+        let line = |i: u32| format!("line {i:06}\n");
+        for i in 0..20_000 {
+            memory.write(&WRITER, Stream::Stdout, line(i).as_bytes());
+        }
+        let output = memory.output();
+        let seen = String::from_utf8(text(&output)).unwrap();
+        assert!(seen.starts_with(&line(0)));
+        assert!(seen.ends_with(&line(19_999)));
+        assert!(output.lost_bytes > 0);
+        assert_eq!(output.torn, 0);
+        let kept = output.records.len() as u64 * 64;
+        let all = 20_000 * 64;
+        assert_eq!(
+            kept + output.lost_bytes,
+            all,
+            "every record is kept or counted"
+        );
+    }
+
+    #[test]
+    fn a_long_write_is_kept_whole_across_the_boundary() {
+        let memory = memory();
+        let long: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
+        memory.write(&WRITER, Stream::Stdout, &long);
+        assert_eq!(text(&memory.output()), long);
+    }
+
+    #[test]
+    fn a_writer_that_died_in_between_is_one_torn_record() {
+        let memory = memory();
+        memory.write(&WRITER, Stream::Stdout, b"before");
+        memory
+            .header()
+            .cursor
+            .fetch_add(footprint(1000), Ordering::Relaxed);
+        memory.write(&WRITER, Stream::Stdout, b"after");
+        let output = memory.output();
+        assert_eq!(text(&output), b"beforeafter");
+        assert_eq!(output.torn, 1);
+    }
+
+    #[test]
+    fn labels_name_threads_before_processes() {
+        let memory = memory();
+        memory.write(&WRITER, Stream::Stdout, b"a");
+        memory.label_process(&WRITER, "actor");
+        let other = Writer { tid: 9, ..WRITER };
+        memory.label_thread(&other, "leaf");
+        memory.write(&other, Stream::Stdout, b"b");
+        let names: Vec<String> = memory
+            .output()
+            .records
+            .into_iter()
+            .map(|r| r.name)
+            .collect();
+        assert_eq!(names, ["actor", "leaf"]);
+    }
+
+    #[test]
+    fn done_and_the_deadline_cannot_both_win() {
+        let memory = memory();
+        assert!(memory.finish(&Done::Passed));
+        assert!(!memory.expire());
+        assert_eq!(memory.done(), Some(Done::Passed));
+        memory.reset();
+        memory.begin();
+        assert!(memory.expire());
+        assert!(!memory.finish(&Done::Passed));
+        assert_eq!(memory.done(), None);
+    }
+
+    #[test]
+    fn an_outsized_message_is_cut_and_still_read() {
+        let memory = memory();
+        let message = "\u{1}".repeat(1 << 20);
+        assert!(memory.finish(&Done::Failed { message }));
+        assert!(matches!(memory.done(), Some(Done::Failed { .. })));
+    }
+
+    #[test]
+    fn another_mapping_sees_the_same_and_a_reset_forgets() {
+        let memory = memory();
+        memory.write(&WRITER, Stream::Stdout, &vec![b'x'; 100_000]);
+        let other = Memory::open(memory.fd().try_clone_to_owned().unwrap()).unwrap();
+        assert_eq!(text(&other.output()).len(), 100_000);
+        other.reset();
+        assert_eq!(memory.output(), Output::default());
+        assert_ne!(memory.fd().as_raw_fd(), other.fd().as_raw_fd());
+    }
+}

@@ -1,0 +1,253 @@
+//! How an attempt ended, and the one function that judges it.
+//!
+//! Every face of a suite calls [`judge`] on the supervisor's facts, so that a case has the same
+//! outcome under `runner`, `cargo nextest run` and `cargo test`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::{Done, End, Facts, Process, Stopped};
+
+/// How an attempt ended. Closed: a new outcome breaks every reader until it is decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The body succeeded and left nothing.
+    Pass,
+    /// The body panicked, returned an error or its process exited with a code after *done*.
+    Fail {
+        /// What it said.
+        message: String,
+        /// Where it panicked, `file:line:column`, if it did.
+        location: Option<String>,
+    },
+    /// The first process ended by itself without *done*.
+    ExitedEarly {
+        /// Its exit code.
+        code: i32,
+    },
+    /// The first process was ended by a signal nobody of ours sent.
+    Signalled {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// The deadline passed.
+    Timeout,
+    /// Passed, but left processes.
+    Leak {
+        /// What was left.
+        processes: Vec<Process>,
+    },
+    /// Not run, or stopped by its own word.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+    /// Failed as expected.
+    Xfail {
+        /// Why that is expected.
+        reason: String,
+    },
+    /// Passed although a failure was expected.
+    Xpass {
+        /// Whether that counts as a failure.
+        strict: bool,
+    },
+    /// Its backend cannot run here.
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+    /// What the case needs could not be set up.
+    SetupError {
+        /// What went wrong.
+        message: String,
+    },
+    /// Ended because the run was interrupted.
+    Interrupted,
+    /// A fault of ours, never the test's.
+    RunnerFault {
+        /// What went wrong.
+        message: String,
+    },
+}
+
+/// What an outcome means for the run's exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// As it should be.
+    Good,
+    /// Not run, and rightly so.
+    Neutral,
+    /// The run fails.
+    Bad,
+}
+
+/// What a leak means for the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LeakPolicy {
+    /// A leak fails the run.
+    Fail,
+    /// A leak is shown.
+    Warn,
+}
+
+/// What a case is expected to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Expectation {
+    /// Pass.
+    Pass,
+    /// Fail, by an `xfail_on_backend` mark.
+    Fail {
+        /// The mark's reason, or the mark itself.
+        reason: String,
+        /// A pass is a failure.
+        strict: bool,
+    },
+}
+
+impl Outcome {
+    /// The one word of it, as every line prints it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Pass => "PASS",
+            Self::Fail { .. } => "FAIL",
+            Self::ExitedEarly { .. } => "EXITED EARLY",
+            Self::Signalled { .. } => "SIGNALLED",
+            Self::Timeout => "TIMEOUT",
+            Self::Leak { .. } => "LEAK",
+            Self::Skipped { .. } => "SKIP",
+            Self::Xfail { .. } => "XFAIL",
+            Self::Xpass { .. } => "XPASS",
+            Self::Unavailable { .. } => "UNAVAILABLE",
+            Self::SetupError { .. } => "SETUP ERROR",
+            Self::Interrupted => "INTERRUPTED",
+            Self::RunnerFault { .. } => "RUNNER FAULT",
+        }
+    }
+
+    /// What it means for the run's exit code.
+    pub fn standing(&self, leaks: LeakPolicy) -> Standing {
+        match self {
+            Self::Pass | Self::Xfail { .. } | Self::Xpass { strict: false } => Standing::Good,
+            Self::Leak { .. } => match leaks {
+                LeakPolicy::Fail => Standing::Bad,
+                LeakPolicy::Warn => Standing::Good,
+            },
+            Self::Skipped { .. } | Self::Unavailable { .. } => Standing::Neutral,
+            Self::Fail { .. }
+            | Self::ExitedEarly { .. }
+            | Self::Signalled { .. }
+            | Self::Timeout
+            | Self::Xpass { strict: true }
+            | Self::SetupError { .. }
+            | Self::Interrupted
+            | Self::RunnerFault { .. } => Standing::Bad,
+        }
+    }
+
+    /// One line for a person: what is known beyond the word.
+    pub fn detail(&self) -> String {
+        match self {
+            Self::Pass | Self::Timeout | Self::Interrupted => String::new(),
+            Self::Fail { message, location } => match location {
+                Some(location) => format!("panicked at {location}: {message}"),
+                None => message.clone(),
+            },
+            Self::ExitedEarly { code } => {
+                format!("the process exited with {code} before its body had ended")
+            }
+            Self::Signalled { signal } => signal_name(*signal),
+            Self::Leak { processes } => processes
+                .iter()
+                .map(|p| {
+                    let age = p.age.as_secs_f64();
+                    format!(
+                        "left {} `{}` (pid {}, {age:.1} s old)",
+                        p.name, p.command, p.pid
+                    )
+                })
+                .collect::<Vec<_>>()
+                .join("; "),
+            Self::Skipped { reason } | Self::Xfail { reason } | Self::Unavailable { reason } => {
+                reason.clone()
+            }
+            Self::Xpass { .. } => "passed although a failure is expected".into(),
+            Self::SetupError { message } | Self::RunnerFault { message } => message.clone(),
+        }
+    }
+}
+
+/// Judges one attempt. Pure: the same facts and expectation give the same outcome everywhere.
+pub fn judge(facts: &Facts, expectation: &Expectation) -> Outcome {
+    if let [stuck, ..] = facts.unkillable.as_slice() {
+        let message = format!(
+            "pid {} `{}` survived SIGKILL for 5 s",
+            stuck.pid, stuck.command
+        );
+        return Outcome::RunnerFault { message };
+    }
+    let outcome = verdict(facts);
+    match expectation {
+        Expectation::Pass => outcome,
+        Expectation::Fail { reason, strict } => expected_failure(outcome, reason, *strict),
+    }
+}
+
+fn verdict(facts: &Facts) -> Outcome {
+    match facts.stopped {
+        Some(Stopped::Deadline) => return Outcome::Timeout,
+        Some(Stopped::Interrupted) => return Outcome::Interrupted,
+        None => {}
+    }
+    match (facts.end, &facts.done) {
+        (End::Signalled(signal), _) => Outcome::Signalled { signal },
+        (End::Exited(code), None) => Outcome::ExitedEarly { code },
+        (End::Exited(0), Some(Done::Passed)) if facts.leaks.is_empty() => Outcome::Pass,
+        (End::Exited(0), Some(Done::Passed)) => Outcome::Leak {
+            processes: facts.leaks.clone(),
+        },
+        (End::Exited(_), Some(Done::Failed { message })) => Outcome::Fail {
+            message: message.clone(),
+            location: None,
+        },
+        (End::Exited(_), Some(Done::Panicked { message, location })) => Outcome::Fail {
+            message: message.clone(),
+            location: Some(location.clone()),
+        },
+        (End::Exited(_), Some(Done::Skipped { reason })) => Outcome::Skipped {
+            reason: reason.clone(),
+        },
+        (End::Exited(code), Some(Done::Passed)) => Outcome::Fail {
+            message: format!("the body passed, then the process exited with {code}"),
+            location: None,
+        },
+    }
+}
+
+fn expected_failure(outcome: Outcome, reason: &str, strict: bool) -> Outcome {
+    match outcome {
+        Outcome::Pass | Outcome::Leak { .. } => Outcome::Xpass { strict },
+        Outcome::Fail { .. }
+        | Outcome::ExitedEarly { .. }
+        | Outcome::Signalled { .. }
+        | Outcome::Timeout => Outcome::Xfail {
+            reason: reason.to_owned(),
+        },
+        Outcome::Skipped { .. }
+        | Outcome::Xfail { .. }
+        | Outcome::Xpass { .. }
+        | Outcome::Unavailable { .. }
+        | Outcome::SetupError { .. }
+        | Outcome::Interrupted
+        | Outcome::RunnerFault { .. } => outcome,
+    }
+}
+
+/// `SIGSEGV`, or `signal 34` where it has no name.
+pub fn signal_name(number: i32) -> String {
+    nix::sys::signal::Signal::try_from(number).map_or_else(
+        |_| format!("signal {number}"),
+        |signal| signal.as_str().to_owned(),
+    )
+}

@@ -1,0 +1,210 @@
+//! From a raw address in another process to function names and source lines.
+//!
+//! Works on what was recorded (`/proc/PID/maps` and return addresses) and on the files the maps
+//! name, never on the process itself: a hung case may hold any lock. Called by whoever plays the
+//! runner, after the attempt.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use addr2line::Loader;
+use object::{Object, ObjectSegment};
+
+/// One function at an address. Several stand at one address where the compiler inlined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Demangled, without the hash; the module's file name where no symbol is known.
+    pub function: String,
+    /// Source file, if the binary has line tables.
+    pub file: Option<String>,
+    /// Line in it, from 1.
+    pub line: Option<u32>,
+}
+
+/// Reads the debug information of each file once.
+#[derive(Default)]
+pub struct Symboliser {
+    modules: HashMap<PathBuf, Option<Module>>,
+    /// Files to read instead of what a path in the maps says: a rebuild may have unlinked it.
+    substitutes: HashMap<PathBuf, PathBuf>,
+}
+
+struct Module {
+    loader: Loader,
+    /// File offset, size and virtual address of each loaded segment.
+    segments: Vec<(u64, u64, u64)>,
+}
+
+/// A line of `/proc/PID/maps` that maps a file.
+struct Mapping<'a> {
+    start: u64,
+    end: u64,
+    offset: u64,
+    path: &'a str,
+}
+
+impl Symboliser {
+    /// Knows nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads `file` wherever maps name `path`.
+    pub fn substitute(&mut self, path: PathBuf, file: PathBuf) {
+        self.substitutes.insert(path, file);
+    }
+
+    /// The functions at `address`, innermost inlined one first; empty if no file is mapped there.
+    pub fn describe(&mut self, maps: &str, address: u64) -> Vec<Frame> {
+        let covers = |m: &Mapping<'_>| (m.start..m.end).contains(&address);
+        let Some(mapping) = maps.lines().filter_map(parse_mapping).find(covers) else {
+            return Vec::new();
+        };
+        let path = Path::new(mapping.path.trim_end_matches(" (deleted)"));
+        let offset = address - mapping.start + mapping.offset;
+        let frames = self.module(path).and_then(|module| module.frames(offset));
+        frames.unwrap_or_else(|| vec![unknown(path, offset)])
+    }
+
+    fn module(&mut self, path: &Path) -> Option<&Module> {
+        let file = self
+            .substitutes
+            .get(path)
+            .cloned()
+            .unwrap_or_else(|| path.to_owned());
+        self.modules
+            .entry(path.to_owned())
+            .or_insert_with(|| Module::load(&file))
+            .as_ref()
+    }
+}
+
+impl Module {
+    fn load(path: &Path) -> Option<Self> {
+        let bytes = fs::read(path).ok()?;
+        let object = object::File::parse(&*bytes).ok()?;
+        let segment = |s: object::Segment<'_, '_>| {
+            let (offset, size) = s.file_range();
+            (offset, size, s.address())
+        };
+        let segments = object.segments().map(segment).collect();
+        Some(Self {
+            loader: Loader::new(path).ok()?,
+            segments,
+        })
+    }
+
+    fn frames(&self, offset: u64) -> Option<Vec<Frame>> {
+        let holds = |(start, size, _): &&(u64, u64, u64)| (*start..start + size).contains(&offset);
+        let (start, _, base) = self.segments.iter().find(holds)?;
+        let address = offset - start + base;
+        let inlined = self.inlined(address);
+        if inlined.is_empty() {
+            let symbol = self.loader.find_symbol(address)?;
+            return Some(vec![Frame {
+                function: demangled(symbol),
+                file: None,
+                line: None,
+            }]);
+        }
+        Some(inlined)
+    }
+
+    fn inlined(&self, address: u64) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        let Ok(mut found) = self.loader.find_frames(address) else {
+            return frames;
+        };
+        while let Ok(Some(frame)) = found.next() {
+            let name = frame
+                .function
+                .as_ref()
+                .and_then(|f| f.raw_name().ok().map(|n| demangled(&n)));
+            let symbol = || self.loader.find_symbol(address).map(demangled);
+            let Some(function) = name.or_else(symbol) else {
+                continue;
+            };
+            let location = frame.location.as_ref();
+            frames.push(Frame {
+                function,
+                file: location.and_then(|l| l.file.map(str::to_owned)),
+                line: location.and_then(|l| l.line),
+            });
+        }
+        frames
+    }
+}
+
+fn parse_mapping(line: &str) -> Option<Mapping<'_>> {
+    let mut words = line.splitn(6, ' ');
+    let (start, end) = words.next()?.split_once('-')?;
+    let offset = words.nth(1)?;
+    let path = words.nth(2)?.trim_start();
+    path.starts_with('/').then_some(())?;
+    Some(Mapping {
+        start: u64::from_str_radix(start, 16).ok()?,
+        end: u64::from_str_radix(end, 16).ok()?,
+        offset: u64::from_str_radix(offset, 16).ok()?,
+        path,
+    })
+}
+
+fn demangled(symbol: &str) -> String {
+    let full = addr2line::demangle_auto(symbol.into(), None).into_owned();
+    match full.rsplit_once("::h") {
+        Some((name, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            name.to_owned()
+        }
+        Some(_) | None => full,
+    }
+}
+
+fn unknown(path: &Path, offset: u64) -> Frame {
+    let name = path
+        .file_name()
+        .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    Frame {
+        function: format!("{name}+{offset:#x}"),
+        file: None,
+        line: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[inline(never)]
+    fn a_function_to_be_found() -> u64 {
+        a_function_to_be_found as fn() -> u64 as usize as u64
+    }
+
+    #[test]
+    fn finds_a_function_of_this_very_binary_with_its_line() {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let frames = Symboliser::new().describe(&maps, a_function_to_be_found() + 1);
+        let frame = frames.last().unwrap();
+        assert!(
+            frame
+                .function
+                .ends_with("symbols::tests::a_function_to_be_found"),
+            "{frames:?}"
+        );
+        assert!(
+            frame
+                .file
+                .as_deref()
+                .is_some_and(|f| f.ends_with("symbols.rs")),
+            "{frames:?}"
+        );
+        assert!(frame.line.is_some_and(|l| l > 0));
+    }
+
+    #[test]
+    fn says_nothing_of_an_address_where_no_file_is_mapped() {
+        assert!(Symboliser::new().describe("", 4096).is_empty());
+        let anonymous = "1000-9000 rw-p 00000000 00:00 0 [heap]\n";
+        assert!(Symboliser::new().describe(anonymous, 4096).is_empty());
+    }
+}
