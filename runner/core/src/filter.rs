@@ -1,1 +1,1 @@
-//! stub
+//! Which cases: nextest's filterset grammar, with `backend()` and `mark()`.

@@ -1,0 +1,3 @@
+//! `runner`: every test of a suite, once for every backend.
+
+fn main() {}
