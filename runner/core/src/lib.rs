@@ -15,6 +15,7 @@ pub mod filter;
 pub mod manifest;
 pub mod memory;
 pub mod outcome;
+pub mod process;
 pub mod protocol;
 pub mod symbols;
 pub mod test;

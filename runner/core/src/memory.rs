@@ -169,9 +169,7 @@ impl Memory {
     /// # Errors
     /// What the kernel says to `memfd_create`, `ftruncate` or `mmap`.
     pub fn create(capture_limit_bytes: usize) -> io::Result<Self> {
-        let room = capture_limit_bytes
-            .max(SMALLEST_ROOM_BYTES)
-            .next_multiple_of(1 << 16);
+        let room = capture_limit_bytes.max(SMALLEST_ROOM_BYTES).next_multiple_of(1 << 16);
         let file = memfd_create(c"runner-attempt", MFdFlags::MFD_CLOEXEC)?;
         let length = size_of::<Header>().next_multiple_of(1 << 16) + room;
         nix::unistd::ftruncate(&file, length as i64)?;
@@ -197,11 +195,7 @@ impl Memory {
         let header = memory.header();
         let ours = header.magic.load(Ordering::Acquire) == MAGIC
             && header.room.load(Ordering::Relaxed) == (length - fixed) as u64;
-        if ours {
-            Ok(memory)
-        } else {
-            Err(io::Error::from(io::ErrorKind::InvalidData))
-        }
+        if ours { Ok(memory) } else { Err(io::Error::from(io::ErrorKind::InvalidData)) }
     }
 
     fn map(file: OwnedFd, length: usize, room: usize) -> io::Result<Self> {
@@ -211,13 +205,7 @@ impl Memory {
         // was just set or checked; nothing else in this process refers to it.
         let base = unsafe { mmap(None, size, protection, MapFlags::MAP_SHARED, &file, 0)? };
         let half = (room / 2) as u64;
-        Ok(Self {
-            file,
-            base: base.cast(),
-            length,
-            head: half,
-            ring: room as u64 - half,
-        })
+        Ok(Self { file, base: base.cast(), length, head: half, ring: room as u64 - half })
     }
 
     /// The file, to hand on.
@@ -306,9 +294,7 @@ impl Memory {
     fn leave_running(&self, to: Phase) -> bool {
         let phase = &self.header().phase;
         let from = Phase::Running as u32;
-        phase
-            .compare_exchange(from, to as u32, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        phase.compare_exchange(from, to as u32, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// What the attempt said of itself, if it did before its deadline.
@@ -362,34 +348,17 @@ impl Memory {
         fields[24..40].copy_from_slice(&writer.name);
         self.copy_in(position + 8, &fields);
         self.copy_in(position + RECORD_HEADER_BYTES, bytes);
-        self.tag(position)
-            .store(self.tag_of(position), Ordering::Release);
+        self.tag(position).store(self.tag_of(position), Ordering::Release);
     }
 
     /// Everything that is committed now.
     pub fn output(&self) -> Output {
         let cursor = self.header().cursor.load(Ordering::Acquire);
         let oldest = cursor.saturating_sub(self.ring).max(self.head);
-        let mut reader = Reader {
-            memory: self,
-            output: Output::default(),
-            labels: HashMap::new(),
-        };
-        reader.walk(
-            0,
-            self.head.min(cursor),
-            if oldest > self.head {
-                self.head
-            } else {
-                cursor
-            },
-        );
+        let mut reader = Reader { memory: self, output: Output::default(), labels: HashMap::new() };
+        reader.walk(0, self.head.min(cursor), if oldest > self.head { self.head } else { cursor });
         if cursor > self.head {
-            let from = if oldest > self.head {
-                oldest
-            } else {
-                reader.resume_at(self.head)
-            };
+            let from = if oldest > self.head { oldest } else { reader.resume_at(self.head) };
             reader.output.lost_bytes = oldest - self.head;
             reader.walk(from.next_multiple_of(RECORD_ALIGN), cursor, cursor);
         }
@@ -400,9 +369,7 @@ impl Memory {
     pub fn begin_stacks(&self) -> bool {
         let stacks = &self.header().stacks;
         let order = Ordering::AcqRel;
-        stacks
-            .compare_exchange(STACKS_NONE, STACKS_TAKING, order, order)
-            .is_ok()
+        stacks.compare_exchange(STACKS_NONE, STACKS_TAKING, order, order).is_ok()
     }
 
     /// Gives a thread its place in the table; `None` if the table is full.
@@ -436,9 +403,7 @@ impl Memory {
                 count => filled += count,
             }
         }
-        self.header()
-            .maps_length
-            .store(filled as u32, Ordering::Relaxed);
+        self.header().maps_length.store(filled as u32, Ordering::Relaxed);
     }
 
     /// The watchdog has taken what it could.
@@ -461,16 +426,8 @@ impl Memory {
             }
             _ => {
                 let count = header.stack_count.load(Ordering::Acquire) as usize;
-                let threads = header
-                    .threads
-                    .iter()
-                    .take(count)
-                    .map(ThreadStack::read)
-                    .collect();
-                Stacks::Taken {
-                    maps: self.maps(),
-                    threads,
-                }
+                let threads = header.threads.iter().take(count).map(ThreadStack::read).collect();
+                Stacks::Taken { maps: self.maps(), threads }
             }
         }
     }
@@ -512,13 +469,7 @@ impl Memory {
     fn tag(&self, position: u64) -> &AtomicU64 {
         // SAFETY: positions are multiples of 16 and so are the room's offset and both halves'
         // sizes: eight bytes at `offset` are inside the mapping and aligned.
-        unsafe {
-            &*self
-                .base
-                .as_ptr()
-                .add(self.offset(position))
-                .cast::<AtomicU64>()
-        }
+        unsafe { &*self.base.as_ptr().add(self.offset(position)).cast::<AtomicU64>() }
     }
 
     fn copy_in(&self, position: u64, bytes: &[u8]) {
@@ -586,22 +537,10 @@ impl StackPlace<'_> {
 impl ThreadStack {
     fn read(&self) -> Stack {
         let length = self.length.load(Ordering::Acquire) as usize;
-        let frames = self
-            .frames
-            .iter()
-            .take(length)
-            .map(|f| f.load(Ordering::Relaxed))
-            .collect();
-        let name: Vec<u8> = self
-            .name
-            .iter()
-            .flat_map(|w| w.load(Ordering::Relaxed).to_ne_bytes())
-            .collect();
-        Stack {
-            tid: self.tid.load(Ordering::Relaxed),
-            name: text_of(&name),
-            frames,
-        }
+        let frames = self.frames.iter().take(length).map(|f| f.load(Ordering::Relaxed)).collect();
+        let name: Vec<u8> =
+            self.name.iter().flat_map(|w| w.load(Ordering::Relaxed).to_ne_bytes()).collect();
+        Stack { tid: self.tid.load(Ordering::Relaxed), name: text_of(&name), frames }
     }
 }
 
@@ -616,14 +555,9 @@ enum Kind {
 
 impl Kind {
     fn from_number(number: u32) -> Option<Self> {
-        [
-            Self::Stdout,
-            Self::Stderr,
-            Self::ThreadLabel,
-            Self::ProcessLabel,
-        ]
-        .into_iter()
-        .find(|kind| *kind as u32 == number)
+        [Self::Stdout, Self::Stderr, Self::ThreadLabel, Self::ProcessLabel]
+            .into_iter()
+            .find(|kind| *kind as u32 == number)
     }
 }
 
@@ -669,15 +603,10 @@ impl Reader<'_> {
     /// Where the record that crosses `boundary` ends, or `boundary` if none does.
     fn resume_at(&self, boundary: u64) -> u64 {
         let reach = footprint(RECORD_LIMIT_BYTES);
-        let first = boundary
-            .saturating_sub(reach)
-            .next_multiple_of(RECORD_ALIGN);
+        let first = boundary.saturating_sub(reach).next_multiple_of(RECORD_ALIGN);
         (first..boundary)
             .step_by(RECORD_ALIGN as usize)
-            .filter_map(|at| {
-                self.header_at(at)
-                    .map(|h| at + footprint(h.length as usize))
-            })
+            .filter_map(|at| self.header_at(at).map(|h| at + footprint(h.length as usize)))
             .find(|end| *end > boundary)
             .unwrap_or(boundary)
     }
@@ -688,14 +617,9 @@ impl Reader<'_> {
         }
         let mut fields = [0; RECORD_HEADER_BYTES as usize - 8];
         self.memory.copy_out(position + 8, &mut fields);
-        let word = |at: usize| {
-            fields[at..]
-                .first_chunk::<4>()
-                .map_or(0, |b| u32::from_le_bytes(*b))
-        };
-        let time = fields
-            .first_chunk::<8>()
-            .map_or(0, |b| u64::from_le_bytes(*b));
+        let word =
+            |at: usize| fields[at..].first_chunk::<4>().map_or(0, |b| u32::from_le_bytes(*b));
+        let time = fields.first_chunk::<8>().map_or(0, |b| u64::from_le_bytes(*b));
         let mut name = [0; 16];
         name.copy_from_slice(&fields[24..40]);
         let length = u64::from(word(16));
@@ -722,25 +646,15 @@ impl Reader<'_> {
             Kind::ProcessLabel => return self.label((pid, None), &bytes),
         };
         let name = text_of(&name);
-        self.output.records.push(Record {
-            time: header.time,
-            pid,
-            tid,
-            name,
-            stream,
-            bytes,
-        });
+        self.output.records.push(Record { time: header.time, pid, tid, name, stream, bytes });
     }
 
     fn label(&mut self, who: Labelled, bytes: &[u8]) {
-        self.labels
-            .insert(who, String::from_utf8_lossy(bytes).into_owned());
+        self.labels.insert(who, String::from_utf8_lossy(bytes).into_owned());
     }
 
     fn finish(self) -> Output {
-        let Self {
-            mut output, labels, ..
-        } = self;
+        let Self { mut output, labels, .. } = self;
         for record in &mut output.records {
             let label = labels
                 .get(&(record.pid, Some(record.tid)))
@@ -755,10 +669,7 @@ impl Reader<'_> {
 
 /// The kernel's `CLOCK_MONOTONIC`, in nanoseconds: the same in every process of the machine.
 pub fn now_ns() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes to a timespec of ours; the clock always exists.
     let _: c_int = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
@@ -796,16 +707,12 @@ fn shortened(done: &Done) -> Done {
     };
     match done {
         Done::Passed => Done::Passed,
-        Done::Failed { message } => Done::Failed {
-            message: cut(message),
-        },
-        Done::Panicked { message, location } => Done::Panicked {
-            message: cut(message),
-            location: cut(location),
-        },
-        Done::Skipped { reason } => Done::Skipped {
-            reason: cut(reason),
-        },
+        Done::Failed { message } => Done::Failed { message: cut(message) },
+        Done::Panicked { message, location } => {
+            Done::Panicked { message: cut(message), location: cut(location) }
+        }
+        Done::NotSetUp { message } => Done::NotSetUp { message: cut(message) },
+        Done::Skipped { reason } => Done::Skipped { reason: cut(reason) },
     }
 }
 
@@ -813,11 +720,7 @@ fn shortened(done: &Done) -> Done {
 mod tests {
     use super::*;
 
-    const WRITER: Writer = Writer {
-        pid: 7,
-        tid: 8,
-        name: *b"worker\0\0\0\0\0\0\0\0\0\0",
-    };
+    const WRITER: Writer = Writer { pid: 7, tid: 8, name: *b"worker\0\0\0\0\0\0\0\0\0\0" };
 
     fn memory() -> Memory {
         let memory = Memory::create(0).unwrap();
@@ -826,11 +729,7 @@ mod tests {
     }
 
     fn text(output: &Output) -> Vec<u8> {
-        output
-            .records
-            .iter()
-            .flat_map(|r| r.bytes.clone())
-            .collect()
+        output.records.iter().flat_map(|r| r.bytes.clone()).collect()
     }
 
     #[test]
@@ -861,11 +760,7 @@ mod tests {
         assert_eq!(output.torn, 0);
         let kept = output.records.len() as u64 * 64;
         let all = 20_000 * 64;
-        assert_eq!(
-            kept + output.lost_bytes,
-            all,
-            "every record is kept or counted"
-        );
+        assert_eq!(kept + output.lost_bytes, all, "every record is kept or counted");
     }
 
     #[test]
@@ -880,10 +775,7 @@ mod tests {
     fn a_writer_that_died_in_between_is_one_torn_record() {
         let memory = memory();
         memory.write(&WRITER, Stream::Stdout, b"before");
-        memory
-            .header()
-            .cursor
-            .fetch_add(footprint(1000), Ordering::Relaxed);
+        memory.header().cursor.fetch_add(footprint(1000), Ordering::Relaxed);
         memory.write(&WRITER, Stream::Stdout, b"after");
         let output = memory.output();
         assert_eq!(text(&output), b"beforeafter");
@@ -898,12 +790,7 @@ mod tests {
         let other = Writer { tid: 9, ..WRITER };
         memory.label_thread(&other, "leaf");
         memory.write(&other, Stream::Stdout, b"b");
-        let names: Vec<String> = memory
-            .output()
-            .records
-            .into_iter()
-            .map(|r| r.name)
-            .collect();
+        let names: Vec<String> = memory.output().records.into_iter().map(|r| r.name).collect();
         assert_eq!(names, ["actor", "leaf"]);
     }
 

@@ -162,10 +162,7 @@ impl Outcome {
                 .iter()
                 .map(|p| {
                     let age = p.age.as_secs_f64();
-                    format!(
-                        "left {} `{}` (pid {}, {age:.1} s old)",
-                        p.name, p.command, p.pid
-                    )
+                    format!("left {} `{}` (pid {}, {age:.1} s old)", p.name, p.command, p.pid)
                 })
                 .collect::<Vec<_>>()
                 .join("; "),
@@ -181,10 +178,7 @@ impl Outcome {
 /// Judges one attempt. Pure: the same facts and expectation give the same outcome everywhere.
 pub fn judge(facts: &Facts, expectation: &Expectation) -> Outcome {
     if let [stuck, ..] = facts.unkillable.as_slice() {
-        let message = format!(
-            "pid {} `{}` survived SIGKILL for 5 s",
-            stuck.pid, stuck.command
-        );
+        let message = format!("pid {} `{}` survived SIGKILL for 5 s", stuck.pid, stuck.command);
         return Outcome::RunnerFault { message };
     }
     let outcome = verdict(facts);
@@ -204,20 +198,19 @@ fn verdict(facts: &Facts) -> Outcome {
         (End::Signalled(signal), _) => Outcome::Signalled { signal },
         (End::Exited(code), None) => Outcome::ExitedEarly { code },
         (End::Exited(0), Some(Done::Passed)) if facts.leaks.is_empty() => Outcome::Pass,
-        (End::Exited(0), Some(Done::Passed)) => Outcome::Leak {
-            processes: facts.leaks.clone(),
-        },
-        (End::Exited(_), Some(Done::Failed { message })) => Outcome::Fail {
-            message: message.clone(),
-            location: None,
-        },
-        (End::Exited(_), Some(Done::Panicked { message, location })) => Outcome::Fail {
-            message: message.clone(),
-            location: Some(location.clone()),
-        },
-        (End::Exited(_), Some(Done::Skipped { reason })) => Outcome::Skipped {
-            reason: reason.clone(),
-        },
+        (End::Exited(0), Some(Done::Passed)) => Outcome::Leak { processes: facts.leaks.clone() },
+        (End::Exited(_), Some(Done::Failed { message })) => {
+            Outcome::Fail { message: message.clone(), location: None }
+        }
+        (End::Exited(_), Some(Done::Panicked { message, location })) => {
+            Outcome::Fail { message: message.clone(), location: Some(location.clone()) }
+        }
+        (End::Exited(_), Some(Done::NotSetUp { message })) => {
+            Outcome::SetupError { message: message.clone() }
+        }
+        (End::Exited(_), Some(Done::Skipped { reason })) => {
+            Outcome::Skipped { reason: reason.clone() }
+        }
         (End::Exited(code), Some(Done::Passed)) => Outcome::Fail {
             message: format!("the body passed, then the process exited with {code}"),
             location: None,
@@ -231,9 +224,7 @@ fn expected_failure(outcome: Outcome, reason: &str, strict: bool) -> Outcome {
         Outcome::Fail { .. }
         | Outcome::ExitedEarly { .. }
         | Outcome::Signalled { .. }
-        | Outcome::Timeout => Outcome::Xfail {
-            reason: reason.to_owned(),
-        },
+        | Outcome::Timeout => Outcome::Xfail { reason: reason.to_owned() },
         Outcome::Skipped { .. }
         | Outcome::Xfail { .. }
         | Outcome::Xpass { .. }
@@ -246,8 +237,6 @@ fn expected_failure(outcome: Outcome, reason: &str, strict: bool) -> Outcome {
 
 /// `SIGSEGV`, or `signal 34` where it has no name.
 pub fn signal_name(number: i32) -> String {
-    nix::sys::signal::Signal::try_from(number).map_or_else(
-        |_| format!("signal {number}"),
-        |signal| signal.as_str().to_owned(),
-    )
+    nix::sys::signal::Signal::try_from(number)
+        .map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
 }

@@ -68,6 +68,8 @@ pub enum ToSupervisor {
     Start(Box<Attempt>),
     /// Ask the running attempt to end: SIGINT, `grace`, then the kill of its subtree.
     Interrupt,
+    /// Treat the running attempt as if its deadline passed now: an outer clock ran out.
+    Expire,
     /// Kill the running attempt's subtree now.
     Kill,
 }
@@ -79,11 +81,6 @@ pub enum FromSupervisor {
     Hello {
         /// [`PROTOCOL_VERSION`] of the harness that was linked.
         protocol: u32,
-    },
-    /// The attempt's first process exists.
-    Started {
-        /// Its process id.
-        pid: i32,
     },
     /// The slow period passed (again).
     Slow {
@@ -168,8 +165,7 @@ pub struct Facts {
     pub unkillable: Vec<Process>,
     /// Taken at the deadline, before any signal.
     pub hang: Option<Hang>,
-    /// How many processes of the attempt were seen to end by signal before anything was asked of
-    /// them are told by the program itself; this is only what the first process used.
+    /// User and system time of the first process and of what it waited for.
     pub cpu_time: Duration,
 }
 
@@ -198,6 +194,11 @@ pub enum Done {
         message: String,
         /// `file:line:column`.
         location: String,
+    },
+    /// What the body needs could not be set up; it did not run.
+    NotSetUp {
+        /// What went wrong.
+        message: String,
     },
     /// The body asked to be skipped.
     Skipped {
@@ -359,10 +360,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`ProtocolError::TooLong`] and [`ProtocolError::Garbage`]; the stream is then unusable.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "typed by the caller, and fallible"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "typed by the caller, and fallible")]
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ProtocolError> {
         let Some(length) = self.length()? else {
             return Ok(None);

@@ -68,15 +68,8 @@ impl Symboliser {
     }
 
     fn module(&mut self, path: &Path) -> Option<&Module> {
-        let file = self
-            .substitutes
-            .get(path)
-            .cloned()
-            .unwrap_or_else(|| path.to_owned());
-        self.modules
-            .entry(path.to_owned())
-            .or_insert_with(|| Module::load(&file))
-            .as_ref()
+        let file = self.substitutes.get(path).cloned().unwrap_or_else(|| path.to_owned());
+        self.modules.entry(path.to_owned()).or_insert_with(|| Module::load(&file)).as_ref()
     }
 }
 
@@ -89,10 +82,7 @@ impl Module {
             (offset, size, s.address())
         };
         let segments = object.segments().map(segment).collect();
-        Some(Self {
-            loader: Loader::new(path).ok()?,
-            segments,
-        })
+        Some(Self { loader: Loader::new(path).ok()?, segments })
     }
 
     fn frames(&self, offset: u64) -> Option<Vec<Frame>> {
@@ -102,11 +92,7 @@ impl Module {
         let inlined = self.inlined(address);
         if inlined.is_empty() {
             let symbol = self.loader.find_symbol(address)?;
-            return Some(vec![Frame {
-                function: demangled(symbol),
-                file: None,
-                line: None,
-            }]);
+            return Some(vec![Frame { function: demangled(symbol), file: None, line: None }]);
         }
         Some(inlined)
     }
@@ -117,10 +103,8 @@ impl Module {
             return frames;
         };
         while let Ok(Some(frame)) = found.next() {
-            let name = frame
-                .function
-                .as_ref()
-                .and_then(|f| f.raw_name().ok().map(|n| demangled(&n)));
+            let name =
+                frame.function.as_ref().and_then(|f| f.raw_name().ok().map(|n| demangled(&n)));
             let symbol = || self.loader.find_symbol(address).map(demangled);
             let Some(function) = name.or_else(symbol) else {
                 continue;
@@ -161,14 +145,8 @@ fn demangled(symbol: &str) -> String {
 }
 
 fn unknown(path: &Path, offset: u64) -> Frame {
-    let name = path
-        .file_name()
-        .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-    Frame {
-        function: format!("{name}+{offset:#x}"),
-        file: None,
-        line: None,
-    }
+    let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    Frame { function: format!("{name}+{offset:#x}"), file: None, line: None }
 }
 
 #[cfg(test)]
@@ -185,19 +163,8 @@ mod tests {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
         let frames = Symboliser::new().describe(&maps, a_function_to_be_found() + 1);
         let frame = frames.last().unwrap();
-        assert!(
-            frame
-                .function
-                .ends_with("symbols::tests::a_function_to_be_found"),
-            "{frames:?}"
-        );
-        assert!(
-            frame
-                .file
-                .as_deref()
-                .is_some_and(|f| f.ends_with("symbols.rs")),
-            "{frames:?}"
-        );
+        assert!(frame.function.ends_with("symbols::tests::a_function_to_be_found"), "{frames:?}");
+        assert!(frame.file.as_deref().is_some_and(|f| f.ends_with("symbols.rs")), "{frames:?}");
         assert!(frame.line.is_some_and(|l| l > 0));
     }
 

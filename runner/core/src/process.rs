@@ -1,0 +1,159 @@
+//! What `/proc` says of processes: who descends from whom, and the facts of one.
+//!
+//! Read-only. Used by supervisors (leaks, hang facts, the kill loop) and by the runner's backstop.
+//! A process may end at any time: what is gone is left out, never an error.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::protocol::{Process, Thread};
+
+/// At most so many fds of a process are told.
+const FDS_TOLD: usize = 64;
+
+/// The children of a process, whichever of its threads forked or adopted them.
+pub fn children(pid: i32) -> Vec<i32> {
+    let mut children = Vec::new();
+    for tid in numbers_in(&format!("/proc/{pid}/task")) {
+        let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/children"));
+        let text = text.unwrap_or_default();
+        children.extend(text.split_ascii_whitespace().filter_map(|word| word.parse::<i32>().ok()));
+    }
+    children
+}
+
+/// Everything below a process, parents before children.
+pub fn descendants(pid: i32) -> Vec<i32> {
+    let mut found = children(pid);
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        found.extend(children(parent));
+        next += 1;
+    }
+    found
+}
+
+/// The facts of a process; `None` if it is gone.
+pub fn read(pid: i32) -> Option<Process> {
+    let stat = Stat::read(&format!("/proc/{pid}"))?;
+    Some(Process {
+        pid,
+        parent: stat.parent,
+        command: command(pid).unwrap_or_else(|| stat.name.clone()),
+        name: stat.name,
+        state: stat.state,
+        age: age(stat.start_ticks),
+        threads: threads(pid),
+        fds: fds(pid),
+    })
+}
+
+/// When a process started, in clock ticks since boot: with its id, what tells it from a later one.
+pub fn start_ticks(pid: i32) -> Option<u64> {
+    Stat::read(&format!("/proc/{pid}")).map(|stat| stat.start_ticks)
+}
+
+struct Stat {
+    name: String,
+    state: char,
+    parent: i32,
+    start_ticks: u64,
+}
+
+impl Stat {
+    fn read(folder: &str) -> Option<Self> {
+        let text = fs::read(format!("{folder}/stat")).ok()?;
+        Self::parse(&String::from_utf8_lossy(&text))
+    }
+
+    /// `pid (name) state parent …`: the name may hold anything, also `)`.
+    fn parse(text: &str) -> Option<Self> {
+        let (before, after) = text.rsplit_once(')')?;
+        let (_, name) = before.split_once('(')?;
+        let fields: Vec<&str> = after.split_ascii_whitespace().collect();
+        Some(Self {
+            name: name.to_owned(),
+            state: fields.first()?.chars().next()?,
+            parent: fields.get(1)?.parse().ok()?,
+            start_ticks: fields.get(19)?.parse().ok()?,
+        })
+    }
+}
+
+fn command(pid: i32) -> Option<String> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let text = String::from_utf8_lossy(&bytes).replace('\0', " ");
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn age(start_ticks: u64) -> Duration {
+    let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let uptime = uptime.split_ascii_whitespace().next().and_then(|word| word.parse::<f64>().ok());
+    let per_second = match nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK) {
+        Ok(Some(ticks)) => ticks as f64,
+        Ok(None) | Err(_) => 100.0,
+    };
+    let age = uptime.unwrap_or(0.0) - start_ticks as f64 / per_second;
+    Duration::try_from_secs_f64(age).unwrap_or_default()
+}
+
+fn threads(pid: i32) -> Vec<Thread> {
+    let thread = |tid: i32| {
+        let folder = format!("/proc/{pid}/task/{tid}");
+        let stat = Stat::read(&folder)?;
+        let wait_channel = fs::read_to_string(format!("{folder}/wchan")).unwrap_or_default();
+        let wait_channel = if wait_channel == "0" { String::new() } else { wait_channel };
+        Some(Thread { tid, name: stat.name, state: stat.state, wait_channel })
+    };
+    numbers_in(&format!("/proc/{pid}/task")).into_iter().filter_map(thread).collect()
+}
+
+fn fds(pid: i32) -> Vec<String> {
+    let folder = format!("/proc/{pid}/fd");
+    let mut numbers = numbers_in(&folder);
+    numbers.sort_unstable();
+    let told = numbers.into_iter().take(FDS_TOLD);
+    told.filter_map(|fd| {
+        let target = fs::read_link(Path::new(&folder).join(fd.to_string())).ok()?;
+        Some(format!("{fd} {}", target.display()))
+    })
+    .collect()
+}
+
+fn numbers_in(folder: &str) -> Vec<i32> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_name_with_parentheses_and_blanks_does_not_confuse() {
+        let rest = "0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 77 0";
+        let stat = Stat::parse(&format!("12 (a) b (c) S 3 {rest}")).unwrap();
+        assert_eq!((stat.name.as_str(), stat.state, stat.parent), ("a) b (c", 'S', 3));
+        assert_eq!(stat.start_ticks, 77);
+    }
+
+    #[test]
+    fn a_child_is_found_with_its_command_and_gone_when_reaped() {
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        let me = std::process::id().cast_signed();
+        assert!(descendants(me).contains(&pid));
+        let process = read(pid).unwrap();
+        assert_eq!(process.parent, me);
+        assert!(!process.threads.is_empty());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!descendants(me).contains(&pid));
+        assert!(read(pid).is_none());
+    }
+}
