@@ -1,0 +1,3 @@
+//! `runner`, as a library for its own tests: the binary is a `main` over it.
+
+pub mod plan;
