@@ -17,5 +17,6 @@ pub mod memory;
 pub mod outcome;
 pub mod process;
 pub mod protocol;
+pub mod report;
 pub mod symbols;
 pub mod test;

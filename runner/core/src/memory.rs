@@ -27,7 +27,7 @@ use std::collections::HashMap;
 use std::ffi::c_int;
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -719,6 +719,7 @@ fn shortened(done: &Done) -> Done {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsRawFd;
 
     const WRITER: Writer = Writer { pid: 7, tid: 8, name: *b"worker\0\0\0\0\0\0\0\0\0\0" };
 

@@ -1,0 +1,211 @@
+//! One attempt, seen from inside its first process: from the fork to *done*.
+//!
+//! Called by the supervisor in the forked child, which has one thread. The order matters: facts
+//! and capture, the suite's hook while there is still one thread, the watchdog, then the body on
+//! a thread of its own while the main thread is the suite's, then the guard, then *done*.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe};
+use std::process;
+use std::thread;
+
+use runner_core::memory::Memory;
+use runner_core::protocol::{Attempt, Capture, Done, variable};
+
+use crate::case::{Case, SkipRequest, chain_of};
+use crate::registry::{self, Body, RegisteredTest};
+use crate::{Hooks, capture, watchdog};
+
+/// Takes a variable out of this process's environment, before any thread.
+pub(crate) use environment::forget as forget_variable;
+
+/// Runs the attempt in this process and ends the process.
+pub(crate) fn run(
+    attempt: Attempt,
+    memory: &'static Memory,
+    owner: Option<&capture::Owner>,
+    hooks: &Hooks,
+) -> ! {
+    enter(&attempt, memory, owner);
+    let deadline = attempt.clocks.deadline;
+    let done = match registry::find(&attempt.test) {
+        None => Done::NotSetUp { message: format!("no test {} in this binary", attempt.test) },
+        Some(test) => guarded(test, &Case::new(attempt), hooks, || {
+            if let Some(deadline) = deadline {
+                watchdog::start(memory, deadline);
+            }
+        }),
+    };
+    let code = exit_code(&done);
+    memory.finish(&done);
+    process::exit(code)
+}
+
+/// The working directory, the environment and the capture of an attempt.
+fn enter(attempt: &Attempt, memory: &'static Memory, owner: Option<&capture::Owner>) {
+    if let Err(error) = std::env::set_current_dir(&attempt.cwd) {
+        let message = format!("cannot enter {}: {error}", attempt.cwd.display());
+        memory.finish(&Done::NotSetUp { message });
+        process::exit(SETUP_FAILED);
+    }
+    for (name, value) in &attempt.env {
+        environment::set(name, value);
+    }
+    match attempt.capture {
+        Capture::No => {}
+        Capture::Sys => {
+            capture::start(memory);
+            if let Some(owner) = owner {
+                environment::set(variable::CAPTURE, &capture::address(owner));
+            }
+        }
+    }
+}
+
+/// The part between the suite's hook and the end of its guard.
+fn guarded(
+    test: &RegisteredTest,
+    case: &Case,
+    hooks: &Hooks,
+    start_watchdog: impl FnOnce(),
+) -> Done {
+    note_panics();
+    let prepared = match hooks.on_attempt_start {
+        None => Prepared::default(),
+        Some(hook) => match panic::catch_unwind(AssertUnwindSafe(|| hook(case))) {
+            Ok(Ok(prepared)) => prepared,
+            Ok(Err(error)) => return Done::NotSetUp { message: chain_of(&*error) },
+            Err(payload) => return Done::NotSetUp { message: panic_text(&*payload) },
+        },
+    };
+    start_watchdog();
+    let Prepared { guard, main_loop } = prepared;
+    let done = beside(main_loop, || body(test, case.clone(), hooks));
+    drop(guard);
+    done
+}
+
+/// Runs `body` on a thread of its own while this, the main thread, runs the suite's loop.
+fn beside(main_loop: Option<MainLoop>, body: impl FnOnce() -> Done + Send) -> Done {
+    let (run, stop) = match main_loop {
+        Some(MainLoop { run, stop }) => (Some(run), Some(stop)),
+        None => (None, None),
+    };
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().name("body".into());
+        let started = builder.spawn_scoped(scope, move || {
+            let done = body();
+            if let Some(stop) = stop {
+                stop();
+            }
+            done
+        });
+        let handle = match started {
+            Ok(handle) => handle,
+            Err(error) => {
+                return Done::NotSetUp { message: format!("cannot start a thread: {error}") };
+            }
+        };
+        if let Some(run) = run {
+            run();
+        }
+        let lost = |payload: Box<dyn Any + Send>| Done::Panicked {
+            message: panic_text(&*payload),
+            location: String::new(),
+        };
+        handle.join().unwrap_or_else(lost)
+    })
+}
+
+fn body(test: &RegisteredTest, case: Case, hooks: &Hooks) -> Done {
+    let run = || match test.body {
+        Body::Sync(body) => body(case),
+        Body::Async(body) => {
+            let future = body(case.clone());
+            (hooks.executor)(&case, future)
+        }
+    };
+    panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
+        match payload.downcast::<SkipRequest>() {
+            Ok(request) => Done::Skipped { reason: request.0 },
+            Err(payload) => Done::Panicked {
+                message: panic_text(&*payload),
+                location: LAST_PANIC.take().unwrap_or_default(),
+            },
+        }
+    })
+}
+
+/// What a suite's `on_attempt_start` hook leaves in place while the body runs.
+#[derive(Default)]
+pub struct Prepared {
+    /// Dropped after the body's value, before *done*: side-cars end here.
+    pub guard: Option<Box<dyn Any>>,
+    /// What the main thread does while the body runs.
+    pub main_loop: Option<MainLoop>,
+}
+
+/// A loop for the main thread.
+pub struct MainLoop {
+    /// Runs it; returns after `stop`.
+    pub run: Box<dyn FnOnce()>,
+    /// Ends it, from the body's thread.
+    pub stop: Box<dyn FnOnce() + Send>,
+}
+
+const SETUP_FAILED: i32 = 96;
+const FAILED: i32 = 101;
+
+fn exit_code(done: &Done) -> i32 {
+    match done {
+        Done::Passed | Done::Skipped { .. } => 0,
+        Done::Failed { .. } | Done::Panicked { .. } => FAILED,
+        Done::NotSetUp { .. } => SETUP_FAILED,
+    }
+}
+
+thread_local! {
+    /// Where this thread last panicked.
+    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Remembers the place of a panic, then does what was done before.
+fn note_panics() {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let place = info.location().map(ToString::to_string);
+        // A panic while the thread's locals are being destroyed has no place to remember it.
+        let _ = LAST_PANIC.try_with(|last| *last.borrow_mut() = place);
+        before(info);
+    }));
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic with a value that is no text".into())
+}
+
+mod environment {
+    //! The one place that changes the environment.
+    #![expect(unsafe_code, reason = "changing the environment is unsafe beside other threads")]
+
+    /// Sets a variable of this process, which has one thread.
+    pub(super) fn set(name: &str, value: &str) {
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            return;
+        }
+        // SAFETY: called by `enter` only, in a process that was just forked from a
+        // single-threaded supervisor and has started no thread.
+        unsafe { std::env::set_var(name, value) };
+    }
+
+    /// Takes a variable away, in a process that has one thread.
+    pub(crate) fn forget(name: &str) {
+        // SAFETY: called at the start of a supervisor, which never starts a thread.
+        unsafe { std::env::remove_var(name) };
+    }
+}
