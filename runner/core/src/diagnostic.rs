@@ -63,6 +63,11 @@ impl Diagnostics {
         self.list.extend(other.list);
     }
 
+    /// Brings those of one text into its order; those without a place come first.
+    pub fn sort(&mut self) {
+        self.list.sort_by(|left, right| left.position.key().cmp(&right.position.key()));
+    }
+
     /// True as long as nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
@@ -175,6 +180,16 @@ impl Diagnostic {
     }
 }
 
+impl Position {
+    fn key(&self) -> (&str, u32, usize) {
+        match self {
+            Self::Nowhere => ("", 0, 0),
+            Self::Line(place) => (&place.file, place.line, 0),
+            Self::Span(source, span) => (&source.name, source.line(span.start), span.start),
+        }
+    }
+}
+
 impl Source {
     /// The line of a byte, counted from 1.
     pub fn line(&self, offset: usize) -> u32 {
@@ -191,12 +206,12 @@ impl Source {
 
 /// The one of `known` that `word` is most probably a typo of.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // A third of the word wrong is still a typo; `frok` for `fork` is a distance of 1.
-    let farthest = (word.chars().count() / 3).max(1);
+    // With a third of the longer word wrong it is still a typo: `frok`, `alias` for `aliases`.
+    let farthest = |candidate: &str| (word.len().max(candidate.len()) / 3).max(1);
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, _)| *distance <= farthest)
+        .filter(|(distance, candidate)| *distance <= farthest(candidate))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

@@ -3,15 +3,24 @@
 //! Pure and total: the same manifest, listing and options give the same cases in the same order
 //! in every face of a suite. Nothing is started, probed or read here.
 
+mod check;
+mod marks;
+mod select;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::event::CaseName;
-use crate::manifest::{Manifest, Profile};
+use crate::filter::{GLOBAL_GROUP, Subject};
+use crate::manifest::{Axis, Backend, Manifest, Override, Profile, Suite};
 use crate::outcome::{Expectation, LeakPolicy};
-use crate::protocol::{Capture, Listing};
-use crate::test::Place;
+use crate::protocol::{Capture, Listing, variable};
+use crate::test::{Place, Test};
+
+use marks::{Layers, Modules};
+
+pub use select::{DefaultFilter, RunIgnored, Selection, select};
 
 /// A test crossed with a backend and the values of its axes.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,7 +99,7 @@ pub enum Plan {
 pub struct Options {
     /// Canonical names of the backends asked for; see [`Manifest::select_backends`].
     pub backends: BTreeSet<String>,
-    /// Backends that cannot run here, and why; see [`crate::manifest::probe`].
+    /// Backends that cannot run here, and why; see [`Manifest::probe`].
     pub unavailable: BTreeMap<String, String>,
     /// Multiplies every deadline; 1 where nothing was said.
     pub timeout_scale: f64,
@@ -98,18 +107,6 @@ pub struct Options {
     pub capture: Option<Capture>,
     /// Overrules what the profile says.
     pub leak: Option<LeakPolicy>,
-}
-
-/// Which of the ignored and other tests to run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RunIgnored {
-    /// Those that are not ignored.
-    #[default]
-    Default,
-    /// Those that are.
-    Only,
-    /// Both.
-    All,
 }
 
 impl Case {
@@ -127,7 +124,8 @@ impl Case {
 /// All cases of one suite: tests by name, backends and axis values in manifest order.
 ///
 /// # Errors
-/// Every mark that names an unknown backend, capability, group or axis, with its file and line.
+/// No tests; a name or an id that is there twice; every mark that names an unknown backend,
+/// capability or group, with its file and line; every unknown axis.
 pub fn expand(
     manifest: &Manifest,
     profile: &Profile,
@@ -135,6 +133,158 @@ pub fn expand(
     listing: &Listing,
     options: &Options,
 ) -> Result<Vec<Case>, Diagnostics> {
-    let _ = (manifest, profile, suite, listing, options);
-    Err(Diagnostics::default())
+    let Some(suite) = manifest.suite(suite) else {
+        let known = manifest.suites.iter().map(|suite| suite.name.as_str());
+        let unknown = Diagnostic::new(format!("the manifest has no suite `{suite}`"));
+        return Err(unknown.suggest(suite, known).into());
+    };
+    check::listing(manifest, suite, listing)?;
+    let matrix = Matrix { manifest, profile, suite, modules: Modules::new(listing), options };
+    let mut tests: Vec<&Test> = listing.tests.iter().collect();
+    tests.sort_by(|left, right| left.name.cmp(&right.name));
+    let cases: Vec<Case> = tests.into_iter().flat_map(|test| matrix.cases(test)).collect();
+    check::ids(&cases)?;
+    Ok(cases)
 }
+
+/// What all cases of a suite have in common.
+struct Matrix<'a> {
+    manifest: &'a Manifest,
+    profile: &'a Profile,
+    suite: &'a Suite,
+    modules: Modules<'a>,
+    options: &'a Options,
+}
+
+/// One cell of the matrix, before anything is decided about it.
+struct Cell<'a> {
+    id: String,
+    test: &'a Test,
+    backend: &'a Backend,
+    axes: BTreeMap<String, String>,
+}
+
+impl Matrix<'_> {
+    fn cases(&self, test: &Test) -> Vec<Case> {
+        let combinations = self.axis_values(test);
+        let backends = self.manifest.backends.iter().filter(|backend| self.has(backend));
+        backends
+            .flat_map(|backend| combinations.iter().map(move |axes| (backend, axes)))
+            .map(|(backend, axes)| self.case(cell(test, backend, axes)))
+            .collect()
+    }
+
+    fn has(&self, backend: &Backend) -> bool {
+        self.suite.backends.contains(&backend.name) && self.options.backends.contains(&backend.name)
+    }
+
+    /// Every combination of the values of the axes that a test opted in to, the last axis of the
+    /// manifest varying fastest.
+    fn axis_values(&self, test: &Test) -> Vec<Vec<(&Axis, &str)>> {
+        let opted_in = self.manifest.axes.iter().filter(|axis| test.axes.contains(&axis.name));
+        opted_in.fold(vec![Vec::new()], |combinations, axis| {
+            combinations
+                .iter()
+                .flat_map(|before| {
+                    axis.values.iter().map(|value| {
+                        let mut with = before.clone();
+                        with.push((axis, value.as_str()));
+                        with
+                    })
+                })
+                .collect()
+        })
+    }
+
+    fn case(&self, cell: Cell<'_>) -> Case {
+        let overrides = self.overrides(&cell);
+        let layers = Layers::new(&cell.test.marks, self.modules.of(cell.test), &overrides);
+        let judge = layers.on(self.manifest, cell.backend);
+        let slow = overrides.iter().find_map(|rule| rule.slow).unwrap_or(self.profile.slow);
+        let leak = overrides.iter().find_map(|rule| rule.leak).unwrap_or(self.profile.leak);
+        let factor = cell.backend.timeout_multiplier * self.options.timeout_scale;
+        let suite_capture = self.suite.capture.in_protocol().unwrap_or(Capture::Sys);
+        Case {
+            suite: self.suite.name.clone(),
+            test: cell.test.name.clone(),
+            place: cell.test.place.clone(),
+            backend: cell.backend.name.clone(),
+            plan: self.plan(&judge, cell.backend),
+            expectation: judge.expectation(),
+            timeout: scale(judge.timeout().unwrap_or(slow.deadline), factor),
+            slow_after: scale(slow.period, factor),
+            grace: slow.grace,
+            leak_after: leak.period,
+            group: judge
+                .group()
+                .or_else(|| cell.backend.group.clone())
+                .filter(|group| group != GLOBAL_GROUP),
+            leak: self.options.leak.unwrap_or(leak.policy),
+            capture: self.options.capture.unwrap_or(suite_capture),
+            env: self.env(&cell),
+            marks: judge.kinds(),
+            id: cell.id,
+            axes: cell.axes,
+        }
+    }
+
+    /// What a mark says outranks what the machine lacks: it is the steadier of the two reasons.
+    fn plan(&self, judge: &marks::OnBackend<'_>, backend: &Backend) -> Plan {
+        let unavailable = || {
+            let reason = self.options.unavailable.get(&backend.name)?.clone();
+            Some(Plan::Unavailable { reason })
+        };
+        judge.plan().or_else(unavailable).unwrap_or(Plan::Run)
+    }
+
+    fn overrides(&self, cell: &Cell<'_>) -> Vec<&Override> {
+        if self.profile.overrides.is_empty() {
+            return Vec::new();
+        }
+        let names: Vec<&str> = cell.backend.names().collect();
+        let binary_id = self.suite.binary_id();
+        let subject = Subject {
+            test: &cell.test.name,
+            id: &cell.id,
+            binary: &self.suite.test,
+            binary_id: &binary_id,
+            package: &self.suite.package,
+            backend: &names,
+            group: None,
+            marks: &BTreeSet::new(),
+            default: self.profile.default_filter.as_ref(),
+        };
+        self.profile.overrides.iter().filter(|rule| rule.filter.matches(&subject)).collect()
+    }
+
+    fn env(&self, cell: &Cell<'_>) -> Vec<(String, String)> {
+        let axes = self.manifest.axes.iter().filter_map(|axis| {
+            let value = cell.axes.get(&axis.name).or(axis.default.as_ref())?;
+            Some((axis.env.clone()?, value.clone()))
+        });
+        let backend = cell.backend.env.clone().into_iter();
+        let name = (variable::BACKEND.to_owned(), cell.backend.name.clone());
+        backend.chain(axes).chain([name]).collect()
+    }
+}
+
+fn cell<'a>(test: &'a Test, backend: &'a Backend, axes: &[(&Axis, &str)]) -> Cell<'a> {
+    let mut id = format!("{}::{}", test.name, backend.name);
+    for (_, value) in axes {
+        id.push_str("::");
+        id.push_str(value);
+    }
+    let axes = axes.iter().map(|(axis, value)| (axis.name.clone(), (*value).to_owned())).collect();
+    Cell { id, test, backend, axes }
+}
+
+/// Clocks add durations to instants: what is longer than this would overflow somewhere.
+const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+fn scale(duration: Duration, factor: f64) -> Duration {
+    let seconds = duration.as_secs_f64() * factor;
+    Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests;

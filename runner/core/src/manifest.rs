@@ -1,25 +1,37 @@
 //! `runner.toml`, parsed once into what everything downstream reads.
+//!
+//! `parse` is pure: text in, a [`Manifest`] without errors or all of its errors out. `find` is
+//! where the file comes from; `probe` asks the machine what backends require. Which cases follow
+//! from a manifest is `expand`'s business.
+
+mod find;
+mod parse;
+mod probe;
+mod read;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::filter::{Filter, Vocabulary};
 use crate::outcome::LeakPolicy;
 use crate::protocol::Capture;
 use crate::test::{Mark, Place};
 
-/// A manifest without errors. Lists are in the order the file has.
+/// A manifest without errors. Lists are in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     /// The file.
     pub path: PathBuf,
-    /// The main axis.
+    /// The main axis; never empty.
     pub backends: Vec<Backend>,
     /// Axes a test can opt in to.
     pub axes: Vec<Axis>,
-    /// Where the tests are.
+    /// Where the tests are; never empty.
     pub suites: Vec<Suite>,
+    /// Groups with limits.
+    pub groups: Vec<Group>,
     /// At least `default` and `ci`.
     pub profiles: Vec<Profile>,
 }
@@ -31,7 +43,7 @@ pub struct Backend {
     pub name: String,
     /// Other names it answers to.
     pub aliases: Vec<String>,
-    /// For a person.
+    /// For a person; may be empty.
     pub description: String,
     /// Added to the environment of its cases.
     pub env: BTreeMap<String, String>,
@@ -39,11 +51,11 @@ pub struct Backend {
     pub provides: BTreeSet<String>,
     /// What must hold on this machine.
     pub requires: Vec<Requirement>,
-    /// May be missing without failing the run.
-    pub optional: bool,
+    /// What it means that it cannot run here.
+    pub presence: Presence,
     /// Capture modes it tolerates.
     pub capture: Vec<CaptureMode>,
-    /// Multiplies the deadlines of its cases.
+    /// Multiplies the deadlines of its cases; finite and above 0.
     pub timeout_multiplier: f64,
     /// Group of its cases where no mark says another.
     pub group: Option<String>,
@@ -51,16 +63,25 @@ pub struct Backend {
     pub place: Place,
 }
 
+/// What it means that a backend cannot run here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// An error where it was asked for by name, or where `CI` is set.
+    Required,
+    /// Never an error.
+    Optional,
+}
+
 /// What a backend wants of the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Requirement {
-    /// `pidfd_open` works.
+    /// `pidfd_open(2)` works.
     Pidfd,
-    /// An unprivileged user namespace can be made.
+    /// A user namespace can be made without privilege.
     Userns,
-    /// A command is in `PATH`.
+    /// A command of this name is in `PATH`.
     Command(String),
-    /// Something listens on this port of the loopback interface.
+    /// Something listens on this TCP port of the loopback interface.
     Port(u16),
 }
 
@@ -82,7 +103,7 @@ pub enum CaptureMode {
 pub struct Axis {
     /// Its name.
     pub name: String,
-    /// Its values.
+    /// Its values; never empty.
     pub values: Vec<String>,
     /// The value of cases that did not opt in.
     pub default: Option<String>,
@@ -101,10 +122,19 @@ pub struct Suite {
     pub test: String,
     /// Canonical names of its backends, in manifest order.
     pub backends: Vec<String>,
-    /// Where output goes, if not to the default.
-    pub capture: Option<CaptureMode>,
+    /// Where output goes.
+    pub capture: CaptureMode,
     /// Its header in the file.
     pub place: Place,
+}
+
+/// Cases that share a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// How many attempts of it at once.
+    pub max_threads: Threads,
 }
 
 /// How to run, all defaults filled in.
@@ -112,22 +142,38 @@ pub struct Suite {
 pub struct Profile {
     /// Its name.
     pub name: String,
-    /// A slow line each time this has passed.
-    pub slow_after: Duration,
-    /// Wall-clock deadline of an attempt.
-    pub deadline: Duration,
-    /// Between SIGINT and the kill of the subtree.
-    pub grace: Duration,
-    /// What is alive this long after the first process ended is a leak.
-    pub leak_after: Duration,
-    /// What a leak means.
-    pub leak: LeakPolicy,
+    /// Slow period, deadline and grace.
+    pub slow: SlowTimeout,
+    /// When what is left is a leak, and what that means.
+    pub leak: LeakTimeout,
     /// How many attempts at once.
     pub threads: Threads,
     /// Stop starting after so many failures.
     pub max_fail: Option<usize>,
-    /// First match wins, kind by kind; its own first, then the inherited.
+    /// What `default()` means and every selection is cut with.
+    pub default_filter: Option<Filter>,
+    /// Its own first, then the inherited; the first match wins, kind by kind.
     pub overrides: Vec<Override>,
+}
+
+/// The clocks of an attempt, before multipliers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlowTimeout {
+    /// A slow line each time this has passed.
+    pub period: Duration,
+    /// Wall-clock deadline.
+    pub deadline: Duration,
+    /// Between SIGINT and the kill of the subtree.
+    pub grace: Duration,
+}
+
+/// When what is left is a leak, and what that means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeakTimeout {
+    /// What is alive this long after the first process ended is a leak.
+    pub period: Duration,
+    /// What a leak means.
+    pub policy: LeakPolicy,
 }
 
 /// A number of slots.
@@ -137,19 +183,140 @@ pub enum Threads {
     Cpus,
     /// As many as there are CPUs, less so many, at least one.
     CpusLess(usize),
-    /// This many.
+    /// This many; above 0.
     Count(usize),
 }
 
 /// What a profile says about the cases that a filter matches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Override {
-    /// Marks, placed in the manifest.
+    /// Which cases.
+    pub filter: Filter,
+    /// Marks on them, in the order of the file; `skip_on_backend` and `xfail_on_backend` name
+    /// every backend where the file names none.
     pub marks: Vec<Mark>,
+    /// Their clocks.
+    pub slow: Option<SlowTimeout>,
+    /// Their leaks.
+    pub leak: Option<LeakTimeout>,
+}
+
+/// Backends somebody asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selected {
+    /// Canonical names of all of them.
+    pub names: BTreeSet<String>,
+    /// Those that were asked for by name or alias, not by `all`.
+    pub by_name: BTreeSet<String>,
+}
+
+/// The word for every backend, on the command line and in `[suites.NAME] backends`.
+pub const ALL_BACKENDS: &str = "all";
+
+impl Manifest {
+    /// The profile of that name.
+    ///
+    /// # Errors
+    /// There is none; with a hint.
+    pub fn profile(&self, name: &str) -> Result<&Profile, Diagnostics> {
+        self.profiles.iter().find(|profile| profile.name == name).ok_or_else(|| {
+            Diagnostic::new(format!("no profile is called `{name}`"))
+                .suggest(name, self.profiles.iter().map(|profile| profile.name.as_str()))
+                .into()
+        })
+    }
+
+    /// The backend of that name or alias.
+    pub fn backend(&self, name_or_alias: &str) -> Option<&Backend> {
+        self.backends.iter().find(|backend| backend.answers_to(name_or_alias))
+    }
+
+    /// The suite of that name.
+    pub fn suite(&self, name: &str) -> Option<&Suite> {
+        self.suites.iter().find(|suite| suite.name == name)
+    }
+
+    /// Names and aliases of all backends.
+    pub fn backend_names(&self) -> impl Iterator<Item = &str> {
+        self.backends.iter().flat_map(Backend::names)
+    }
+
+    /// Every capability that some backend provides.
+    pub fn capabilities(&self) -> BTreeSet<&str> {
+        self.backends.iter().flat_map(|backend| &backend.provides).map(String::as_str).collect()
+    }
+
+    /// Resolves what was asked for: `all`, names, aliases; nothing at all means `all`.
+    ///
+    /// # Errors
+    /// Every name that no backend has; with a hint.
+    pub fn select_backends(&self, asked: &[String]) -> Result<Selected, Diagnostics> {
+        let mut errors = Diagnostics::default();
+        let mut selected = Selected::default();
+        let wants_all = asked.is_empty() || asked.iter().any(|name| name == ALL_BACKENDS);
+        if wants_all {
+            selected.names.extend(self.backends.iter().map(|backend| backend.name.clone()));
+        }
+        for name in asked.iter().filter(|name| *name != ALL_BACKENDS) {
+            match self.backend(name) {
+                Some(backend) => {
+                    selected.names.insert(backend.name.clone());
+                    selected.by_name.insert(backend.name.clone());
+                }
+                None => errors.push(
+                    Diagnostic::new(format!("no backend is called `{name}`"))
+                        .suggest(name, self.backend_names().chain([ALL_BACKENDS])),
+                ),
+            }
+        }
+        errors.into_result(selected)
+    }
+
+    /// The names that filters on the command line may ask for.
+    pub fn vocabulary(&self) -> Vocabulary {
+        Vocabulary {
+            backends: self.backend_names().map(str::to_owned).collect(),
+            packages: self.suites.iter().map(|suite| suite.package.clone()).collect(),
+            binaries: self.suites.iter().map(|suite| suite.test.clone()).collect(),
+            binary_ids: self.suites.iter().map(Suite::binary_id).collect(),
+        }
+    }
+}
+
+impl Backend {
+    /// Its name, then its aliases.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.name).chain(&self.aliases).map(String::as_str)
+    }
+
+    /// Whether that is its name or one of its aliases.
+    pub fn answers_to(&self, name: &str) -> bool {
+        self.names().any(|own| own == name)
+    }
+}
+
+impl Suite {
+    /// As nextest names an integration test.
+    pub fn binary_id(&self) -> String {
+        format!("{}::{}", self.package, self.test)
+    }
 }
 
 impl CaptureMode {
-    /// What is told to a supervisor, for the modes one can do.
+    /// Every mode, in the order of how much is taken.
+    pub const ALL: [Self; 4] = [Self::Sys, Self::TeeSys, Self::Fd, Self::No];
+
+    /// The word of it in manifests and on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Sys => "sys",
+            Self::TeeSys => "tee-sys",
+            Self::Fd => "fd",
+            Self::No => "no",
+        }
+    }
+
+    /// What a supervisor is told, for the modes one can do.
     pub fn in_protocol(self) -> Option<Capture> {
         match self {
             Self::Sys => Some(Capture::Sys),
@@ -159,19 +326,17 @@ impl CaptureMode {
     }
 }
 
-impl Manifest {
-    /// Finds the manifest of a folder: the file `RUNNER_MANIFEST` names, else the nearest
-    /// `runner.toml` upwards.
-    ///
-    /// # Errors
-    /// None found, unreadable, or anything wrong in it.
-    pub fn find(from: &Path) -> Result<Self, Diagnostics> {
-        let _ = from;
-        Err(Diagnostics::default())
-    }
-
-    /// The profile of that name.
-    pub fn profile(&self, name: &str) -> Option<&Profile> {
-        self.profiles.iter().find(|profile| profile.name == name)
+impl Threads {
+    /// The number, on a machine with so many CPUs; at least 1.
+    pub fn resolve(self, cpus: usize) -> usize {
+        match self {
+            Self::Cpus => cpus,
+            Self::CpusLess(less) => cpus.saturating_sub(less),
+            Self::Count(count) => count,
+        }
+        .max(1)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,304 @@
+//! Texts in, manifests or errors out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::diagnostic::{Source, Style};
+use crate::test::MarkKind;
+
+fn parse(text: &str) -> Result<Manifest, Diagnostics> {
+    let source = Source { name: "runner.toml".into(), text: text.into() };
+    Manifest::parse(PathBuf::from("/w/runner.toml"), &Arc::new(source))
+}
+
+fn good(text: &str) -> Manifest {
+    parse(text).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// Each error in one line: `LINE:COLUMN message | hint`.
+fn bad(text: &str) -> Vec<String> {
+    let errors = parse(text).expect_err(text);
+    errors
+        .into_iter()
+        .map(|error| {
+            let rendered = Diagnostics::from(error).render(Style::Plain);
+            let after = |mark: &str| {
+                let line = rendered.lines().find_map(|line| line.split_once(mark));
+                line.map_or_else(String::new, |(_, rest)| rest.trim().to_owned())
+            };
+            let place = after("--> runner.toml:");
+            let hint = after("= help: ");
+            format!("{place} {} | {hint}", after("error: "))
+        })
+        .collect()
+}
+
+const SMALL: &str = r#"
+[backends.fork]
+aliases = ["subint_fork"]
+provides = ["process"]
+[backends.thread]
+[suites.s]
+package = "p"
+test = "t"
+"#;
+
+fn small(more: &str) -> String {
+    format!("{SMALL}{more}")
+}
+
+#[test]
+fn what_is_not_said_has_a_default() {
+    let manifest = good(SMALL);
+    let [fork, thread] = manifest.backends.as_slice() else { panic!("{manifest:?}") };
+    assert_eq!(fork.names().collect::<Vec<_>>(), ["fork", "subint_fork"]);
+    assert_eq!(thread.timeout_multiplier, 1.0);
+    assert_eq!(thread.capture, CaptureMode::ALL);
+    assert_eq!(thread.presence, Presence::Required);
+    assert_eq!(fork.place.to_string(), "runner.toml:2");
+    let suite = manifest.suite("s").expect("declared");
+    assert_eq!(suite.backends, ["fork", "thread"]);
+    assert_eq!(suite.binary_id(), "p::t");
+    for name in ["default", "ci"] {
+        let profile = manifest.profile(name).expect("built in");
+        assert_eq!(profile.slow.deadline, Duration::from_secs(60));
+        assert_eq!(profile.max_fail, None);
+        assert_eq!(profile.leak.policy, LeakPolicy::Fail);
+    }
+}
+
+#[test]
+fn the_order_is_the_files() {
+    let manifest = good(
+        "[suites.s]\npackage='p'\ntest='t'\nbackends=['a', 'z']\n[backends.z]\n[backends.a]\n[backends.m]\n",
+    );
+    let names: Vec<_> = manifest.backends.iter().map(|backend| backend.name.as_str()).collect();
+    assert_eq!(names, ["z", "a", "m"]);
+    assert_eq!(manifest.suites[0].backends, ["z", "a"]);
+}
+
+#[test]
+fn a_profile_inherits_what_it_does_not_say() {
+    let manifest = good(&small(
+        r#"
+        [test-groups.serial]
+        max-threads = 1
+        [profile.default]
+        slow-timeout = { period = "5s", terminate-after = 2, grace-period = "3s" }
+        fail-fast = true
+        [[profile.default.overrides]]
+        filter = "test(a)"
+        test-group = "serial"
+        [profile.nightly]
+        inherits = "ci"
+        slow-timeout = "40s"
+        [profile.ci]
+        leak-timeout = { period = "300ms", result = "pass" }
+        fail-fast = { max-fail = "all" }
+        test-threads = -1
+        [[profile.ci.overrides]]
+        filter = "test(b)"
+        slow-timeout = "2m"
+        "#,
+    ));
+    let nightly = manifest.profile("nightly").expect("declared");
+    assert_eq!(nightly.slow.period, Duration::from_secs(40));
+    // Not as long as the period would mean a deadline before the first slow line.
+    assert_eq!(nightly.slow.deadline, Duration::from_secs(40));
+    assert_eq!(nightly.slow.grace, Duration::from_secs(3));
+    assert_eq!(nightly.leak.policy, LeakPolicy::Warn);
+    assert_eq!(nightly.leak.period, Duration::from_millis(300));
+    assert_eq!(nightly.threads, Threads::CpusLess(1));
+    assert_eq!(nightly.max_fail, None);
+    let [own, inherited] = nightly.overrides.as_slice() else { panic!("{nightly:?}") };
+    assert_eq!(own.slow.map(|slow| slow.deadline), Some(Duration::from_secs(120)));
+    assert_eq!(inherited.marks[0].kind, MarkKind::Group("serial".into()));
+    assert_eq!(manifest.profile("default").expect("there").max_fail, Some(1));
+}
+
+#[test]
+fn an_override_without_backends_means_all_of_them() {
+    let manifest = good(&small(
+        "[[profile.default.overrides]]\nfilter = 'backend(thread)'\nskip-on-backend = { reason = 'r' }",
+    ));
+    let profile = manifest.profile("ci").expect("built in");
+    let mark = &profile.overrides[0].marks[0];
+    assert_eq!(mark.place.to_string(), "runner.toml:11");
+    assert_eq!(
+        mark.kind,
+        MarkKind::SkipOnBackend {
+            backends: vec!["fork".into(), "thread".into()],
+            reason: Some("r".into())
+        }
+    );
+}
+
+#[test]
+fn every_error_is_found_in_one_pass() {
+    let errors = bad(r#"
+[backends.fork]
+alias = ["x"]
+aliases = ["subint_fork", "thread"]
+provides = "process"
+requires = ["pdfd", "port:99999"]
+[backends.thread]
+aliases = ["subint_fork"]
+timeout-multiplier = 0
+build = ["f"]
+[suites.s]
+package = "p"
+backends = ["frok"]
+capture = "sis"
+[profile.default]
+slow-timeout = "10 parsecs"
+retries = 2
+[[profile.default.overrides]]
+filter = "test(x) and backend(frok)"
+skip-on-backend = { raeson = "" }
+[profil.ci]
+"#);
+    let expected = [
+        "3:1 [backends.fork] has no key `alias` | did you mean `aliases`?",
+        "4:27 alias `thread` is already the name of the backend at runner.toml:7 | ",
+        "5:12 `provides` must be a list of strings | ",
+        "6:13 nobody knows how to probe for `pdfd` | did you mean `pidfd`?",
+        "6:21 `99999` is no port | ",
+        "8:12 alias `subint_fork` is already an alias at runner.toml:4 | ",
+        "9:22 `timeout-multiplier` must be above 0 | ",
+        "10:9 `build` cannot be done yet | ",
+        "11:9 [suites.s] says no `test` | ",
+        "13:13 no backend is called `frok` | did you mean `fork`?",
+        "14:11 `capture` cannot be `sis` | did you mean `sys`?",
+        "16:16 `10 parsecs` is no span of time | write `\"60s\"`, `\"1m 30s\"`, `\"100ms\"`",
+        "17:1 `retries` is known to nextest and not obeyed here | take it out: a key that does nothing is a trap",
+        "19:31 no backend matches `frok` | did you mean `fork`?",
+        "20:21 `skip-on-backend` has no key `raeson` | did you mean `reason`?",
+        "21:2 the manifest has no key `profil` | did you mean `profile`?",
+    ];
+    assert_eq!(errors, expected);
+}
+
+#[test]
+fn an_error_shows_its_line_underlined() {
+    let errors = parse(&small("[profile.default]\nfail-fst = true\n")).expect_err("a typo");
+    let expected = "\
+error: [profile.default] has no key `fail-fst`
+  --> runner.toml:10:1
+   |
+10 | fail-fst = true
+   | ^^^^^^^^
+   |
+   = help: did you mean `fail-fast`?";
+    assert_eq!(errors.render(Style::Plain), expected);
+}
+
+#[test]
+fn what_is_no_toml_is_said_with_its_place() {
+    let errors = bad("x = 1 2\n[backends.fork]\ny =\n");
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(errors[0].starts_with("1:"), "{errors:?}");
+    assert!(errors[1].starts_with("3:"), "{errors:?}");
+}
+
+#[test]
+fn single_errors() {
+    let table = [
+        ("", "1:1 the manifest names no backend | add a `[backends.NAME]`"),
+        ("[backends.'a b']", "1:11 `a b` is no name for a backend"),
+        ("backends = 3", "1:12 `backends` must be a table"),
+        ("[backends.all]", "1:11 `all` is the word for every backend"),
+        ("[axes.t]\nvalues = []", "2:10 `values` is empty"),
+        ("[axes.t]\nvalues = ['a']\ndefault = 'b'", "3:11 `b` is none of the values"),
+        ("[axes.t]\nvalues = ['a', 'a']", "2:16 `a` is said twice"),
+        (
+            "[backends.a.env]\nSPAWN_BACKEND = 'x'",
+            "2:1 `SPAWN_BACKEND` is set by the runner itself",
+        ),
+        (
+            "[backends.a]\ngroup = 'gpu'",
+            "2:9 no `[test-groups.gpu]` says what this group's limit is",
+        ),
+        ("[profile.default]\ntest-threads = 0", "2:16 no threads run no tests"),
+        ("[profile.default]\ntest-threads = 'cpus'", "2:16 `test-threads` cannot be `cpus`"),
+        ("[profile.default]\ninherits = 'ci'", "2:12 `default` inherits from nobody"),
+        (
+            "[profile.a]\ninherits = 'b'\n[profile.b]\ninherits = 'a'",
+            "2:12 `a` inherits from itself",
+        ),
+        (
+            "[profile.a]\ninherits = 'defualt'",
+            "2:12 no profile is called `defualt` | did you mean `default`?",
+        ),
+        ("[profile.a]\nslow-timeout = '0s'", "2:16 `slow-timeout` must be above 0"),
+        (
+            "[profile.a]\nslow-timeout = { period = '1s', on-timeout = 'pass' }",
+            "2:33 `on-timeout` is known to nextest",
+        ),
+        ("[profile.a]\ndefault-filter = 'default()'", "2:19 `default()` within the default filter"),
+        (
+            "[[profile.a.overrides]]\nslow-timeout = '1s'",
+            "1:1 [[profile.a.overrides]] says no `filter`",
+        ),
+        ("[[profile.a.overrides]]\nfilter = \"test(\\\"x\"", "2:10 `(` without `)`"),
+        ("[scripts.setup.x]", "1:2 `scripts` is known to nextest"),
+    ];
+    for (text, expected) in table {
+        let errors = bad(text);
+        let is_found = errors.iter().any(|error| error.starts_with(expected));
+        assert!(is_found, "{text}\n  wanted {expected}\n  found {errors:#?}");
+    }
+}
+
+#[test]
+fn backends_are_selected_by_name_alias_and_all() {
+    let manifest = good(SMALL);
+    let select = |asked: &[&str]| {
+        manifest.select_backends(&asked.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+    };
+    let names = |selected: Selected| selected.names.into_iter().collect::<Vec<_>>();
+    assert_eq!(names(select(&[]).expect("all")), ["fork", "thread"]);
+    assert_eq!(names(select(&["all"]).expect("all")), ["fork", "thread"]);
+    let both = select(&["subint_fork", "fork"]).expect("an alias");
+    assert_eq!(both.by_name.iter().collect::<Vec<_>>(), ["fork"]);
+    assert_eq!(names(both), ["fork"]);
+    let error = select(&["frok", "theard"]).expect_err("two typos").to_string();
+    assert!(error.contains("did you mean `fork`?"), "{error}");
+    assert!(error.contains("did you mean `thread`?"), "{error}");
+}
+
+#[test]
+fn the_manifest_of_this_repository_is_good() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runner.toml");
+    let manifest = Manifest::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(manifest.backends.len(), 5);
+    for (alias, backend) in [
+        ("trio", "exec"),
+        ("mp_spawn", "exec"),
+        ("mp_forkserver", "forkserver"),
+        ("main_thread_forkserver", "fork"),
+        ("subint_fork", "fork"),
+        ("subint", "thread"),
+        ("subint_forkserver", "thread_forkserver"),
+    ] {
+        assert_eq!(manifest.backend(alias).map(|it| it.name.as_str()), Some(backend));
+    }
+}
+
+#[test]
+fn requirements_are_tried_on_the_machine() {
+    assert_eq!(Requirement::Command("sh".into()).probe(), Ok(()));
+    let reason = Requirement::Command("no-such-command".into()).probe();
+    assert_eq!(reason, Err("no command `no-such-command` in PATH".into()));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    assert_eq!(Requirement::Port(port).probe(), Ok(()));
+    drop(listener);
+    assert!(Requirement::Port(port).probe().is_err());
+    assert_eq!(Requirement::Pidfd.probe(), Ok(()));
+
+    let mut manifest = good(SMALL);
+    manifest.backends[1].requires = vec![Requirement::Command("no-such-command".into())];
+    let unavailable = manifest.probe();
+    assert_eq!(unavailable.keys().collect::<Vec<_>>(), ["thread"]);
+}
