@@ -1,0 +1,701 @@
+//! The loop: next wake-up → react → carry out what the plan says → tell.
+//!
+//! Every decision about cases and slots is `plan`'s; what a supervisor says or its death is turned
+//! into a `Fact` here. Nothing here waits but [`Wakeups::wait`], and nothing blocks longer than a
+//! file write.
+//!
+//! An attempt's life: `Start` is sent, its supervisor says `Finished`, the verdict goes to the
+//! plan, the slot's next `Start` is sent, then the end is told. A supervisor that goes wrong in any
+//! way is killed and nothing more of it is heard; its death is the one place where its slot learns
+//! of it, and when nothing below it is left, the attempt ends as our fault.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use runner_core::event::{Event, Finished, Interrupt};
+use runner_core::expand::Case;
+use runner_core::memory::{Memory, Output};
+use runner_core::outcome::{Outcome, judge};
+use runner_core::protocol::{
+    Attempt, Clocks, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, ProtocolError, ToSupervisor,
+};
+
+use super::crew::Crew;
+use super::ledger::{Ended, Ledger};
+use super::run::{ExecuteError, KeepOutput, Limits, RunEnd, SuiteBinary, Summary};
+use super::supervisor::{Duty, Progress, SupervisorId};
+use super::wakeup::{Source, Wakeup, Wakeups};
+use crate::plan::{Action, Afterwards, Fact, GREETING_LIMIT, Job, Plan, Stage, StartFault};
+
+/// Between two [`Event::Tick`].
+const TICK: Duration = Duration::from_millis(100);
+
+/// A wait that took so much longer than asked for: the program was stopped or suspended.
+const GAP: Duration = Duration::from_secs(1);
+
+/// Chunks read from one supervisor before the others have their turn.
+const CHUNKS_IN_A_ROW: usize = 8;
+
+/// A case is tried once.
+const ATTEMPT: u32 = 1;
+
+/// One run, from its first case to its last process.
+pub(super) struct Executor<'a> {
+    binaries: &'a [SuiteBinary],
+    limits: &'a Limits,
+    cases: Vec<Case>,
+    /// The number of each case's suite.
+    suites: Vec<usize>,
+    plan: Plan,
+    /// What the plan wants and has not got yet.
+    actions: VecDeque<Action>,
+    slots: Vec<Slot>,
+    crew: Crew,
+    /// Why a suite's last supervisor could not be started, by suite.
+    start_faults: Vec<String>,
+    ledger: Ledger<'a>,
+    wakeups: Wakeups,
+    /// Holds the temporary folders of attempts.
+    temp_root: PathBuf,
+    next_tick: Instant,
+}
+
+/// What the executor has for a slot of the plan.
+#[derive(Default)]
+struct Slot {
+    /// Made with the first supervisor, and anew when processes may still write into it.
+    memory: Option<Memory>,
+    supervisor: Option<SupervisorId>,
+    work: Work,
+}
+
+#[derive(Default)]
+enum Work {
+    #[default]
+    None,
+    Running(Running),
+    /// Its supervisor is dead; what is left of the attempt is being ended.
+    Clearing(Running, String),
+}
+
+struct Running {
+    case: usize,
+    started: Instant,
+}
+
+impl<'a> Executor<'a> {
+    pub(super) fn new(
+        binaries: &'a [SuiteBinary],
+        cases: Vec<Case>,
+        limits: &'a Limits,
+        sink: &'a mut dyn FnMut(&Event),
+    ) -> Result<Self, ExecuteError> {
+        let jobs = jobs(&cases, binaries)?;
+        let suites = jobs.iter().map(|job| job.suite).collect();
+        let plan = Plan::new(jobs, limits.slots, limits.max_fail);
+        let wakeups =
+            Wakeups::new().map_err(|error| ExecuteError::new("wait for signals", error))?;
+        let crew =
+            Crew::new().map_err(|error| ExecuteError::new("become a child subreaper", error))?;
+        let ledger = Ledger::new(&limits.run_dir, binaries, sink)?;
+        wakeups
+            .watch(ledger.bell(), Source::Report)
+            .map_err(|error| ExecuteError::new("wait for hang reports", error))?;
+        Ok(Self {
+            binaries,
+            limits,
+            cases,
+            suites,
+            actions: VecDeque::new(),
+            slots: std::iter::repeat_with(Slot::default).take(plan.slot_count()).collect(),
+            plan,
+            crew,
+            start_faults: vec![String::new(); binaries.len()],
+            ledger,
+            wakeups,
+            temp_root: make_temp_root()?,
+            next_tick: Instant::now(),
+        })
+    }
+
+    /// Runs until nothing is left to do, to end or to tell.
+    pub(super) fn run(mut self) -> Result<Summary, ExecuteError> {
+        let result = self.run_loop();
+        if let Err(error) = fs::remove_dir_all(&self.temp_root) {
+            let root = self.temp_root.display();
+            self.ledger.note_problem(format!("cannot remove {root}: {error}"));
+        }
+        result?;
+        Ok(Summary {
+            not_started: self.plan.not_started(),
+            end: match self.plan.stage() {
+                Stage::Full | Stage::Draining => RunEnd::ByItself,
+                Stage::Asked | Stage::Killed | Stage::GivenUp => RunEnd::Interrupted,
+            },
+            problems: self.ledger.into_problems(),
+        })
+    }
+
+    fn run_loop(&mut self) -> Result<(), ExecuteError> {
+        self.step(Fact::Clock, Instant::now());
+        self.ledger.settle();
+        while !self.is_over() {
+            let until = self.next_clock();
+            let wakeups = self.wakeups.wait(until);
+            let wakeups = wakeups.map_err(|error| ExecuteError::new("wait for events", error))?;
+            let now = Instant::now();
+            self.forgive_gap(until, now);
+            for wakeup in wakeups {
+                self.on_wakeup(wakeup, now);
+            }
+            self.ledger.settle();
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.plan.is_over() && self.crew.is_gone() && self.ledger.is_settled()
+    }
+
+    fn next_clock(&self) -> Instant {
+        let clocks = [self.plan.next_clock(), self.crew.next_clock()];
+        clocks.into_iter().flatten().fold(self.next_tick, Instant::min)
+    }
+
+    fn forgive_gap(&mut self, until: Instant, now: Instant) {
+        let late = now.saturating_duration_since(until);
+        if late > GAP {
+            self.plan.postpone(late);
+        }
+    }
+
+    fn on_wakeup(&mut self, wakeup: Wakeup, now: Instant) {
+        match wakeup {
+            Wakeup::Interrupt(signal) => self.on_interrupt(signal, now),
+            Wakeup::Child => self.on_child(now),
+            Wakeup::Control(id) => self.on_control(id, now),
+            Wakeup::Exit(id) => self.on_exit(id, now),
+            Wakeup::Report => self.ledger.on_report(),
+            Wakeup::Clock => self.on_clock(now),
+        }
+    }
+
+    fn on_interrupt(&mut self, signal: i32, now: Instant) {
+        let answer = match self.plan.stage() {
+            Stage::Full | Stage::Draining => Interrupt::Ask,
+            Stage::Asked | Stage::Killed | Stage::GivenUp => Interrupt::Kill,
+        };
+        self.ledger.note(Event::InterruptRequested { signal, answer });
+        match answer {
+            Interrupt::Ask => {}
+            Interrupt::Kill => self.ledger.give_up_reports(),
+        }
+        self.step(Fact::Interrupted, now);
+    }
+
+    fn on_child(&mut self, now: Instant) {
+        for (id, signal) in self.crew.try_stopped() {
+            self.crew.condemn(id, format!("was stopped by {signal}"), now);
+        }
+        self.sweep(now);
+    }
+
+    fn on_clock(&mut self, now: Instant) {
+        for id in self.crew.on_clock(now) {
+            self.on_gone(id, now);
+        }
+        if !self.crew.is_clean() {
+            self.sweep(now);
+        }
+        self.step(Fact::Clock, now);
+        if self.next_tick <= now {
+            self.next_tick = now + TICK;
+            self.ledger.tick();
+        }
+    }
+
+    fn on_control(&mut self, id: SupervisorId, now: Instant) {
+        if let Err(error) = self.converse(id, now) {
+            self.on_conversation_error(id, &error, now);
+        }
+    }
+
+    fn on_conversation_error(&mut self, id: SupervisorId, error: &ProtocolError, now: Instant) {
+        match error {
+            ProtocolError::Closed => self.crew.on_closed(id, now),
+            ProtocolError::Version { .. }
+            | ProtocolError::TooLong(_)
+            | ProtocolError::Garbage(_)
+            | ProtocolError::Io(_) => self.crew.condemn(id, error.to_string(), now),
+        }
+    }
+
+    fn converse(&mut self, id: SupervisorId, now: Instant) -> Result<(), ProtocolError> {
+        self.crew.flush(id, &self.wakeups)?;
+        for _ in 0..CHUNKS_IN_A_ROW {
+            let Some(member) = self.crew.get(id) else {
+                return Ok(());
+            };
+            let progress = member.read()?;
+            self.take_messages(id, now)?;
+            match progress {
+                Progress::All => return Ok(()),
+                Progress::Part => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take_messages(&mut self, id: SupervisorId, now: Instant) -> Result<(), ProtocolError> {
+        while let Some(member) = self.crew.get(id).filter(|member| member.fault.is_none()) {
+            let (duty, suite) = (member.duty, member.suite);
+            let Some(message) = member.next()? else {
+                return Ok(());
+            };
+            match duty {
+                Duty::Greeting { slot } => self.on_greeting(id, slot, suite, message, now)?,
+                Duty::Serving { slot } => self.on_message(id, slot, message, now),
+                Duty::Leaving => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn on_greeting(
+        &mut self,
+        id: SupervisorId,
+        slot: usize,
+        suite: usize,
+        message: FromSupervisor,
+        now: Instant,
+    ) -> Result<(), ProtocolError> {
+        match message {
+            FromSupervisor::Hello { protocol: PROTOCOL_VERSION } => {
+                if let Some(member) = self.crew.get(id) {
+                    member.duty = Duty::Serving { slot };
+                }
+                self.step(Fact::Opened { slot }, now);
+                Ok(())
+            }
+            FromSupervisor::Hello { protocol: theirs } => {
+                self.slots[slot].supervisor = None;
+                self.crew.dismiss_now(id, now);
+                let error = ProtocolError::Version { theirs };
+                self.on_unopened(slot, suite, &error.to_string(), StartFault::Lasting, now);
+                Ok(())
+            }
+            FromSupervisor::Fault { message } => {
+                self.crew.condemn(id, format!("gave up: {message}"), now);
+                Ok(())
+            }
+            FromSupervisor::Slow { .. } | FromSupervisor::Finished(_) => {
+                self.crew.condemn(id, "did not greet first".into(), now);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_message(&mut self, id: SupervisorId, slot: usize, message: FromSupervisor, now: Instant) {
+        match (message, &self.slots[slot].work) {
+            (FromSupervisor::Slow { elapsed }, Work::Running(running)) => {
+                let case = self.cases[running.case].name();
+                self.ledger.note(Event::AttemptSlow { case, attempt: ATTEMPT, elapsed });
+            }
+            (FromSupervisor::Finished(facts), Work::Running(_)) => {
+                self.on_finished(id, slot, *facts, now);
+            }
+            (FromSupervisor::Fault { message }, _) => {
+                self.crew.condemn(id, format!("gave up: {message}"), now);
+            }
+            (
+                FromSupervisor::Hello { .. }
+                | FromSupervisor::Slow { .. }
+                | FromSupervisor::Finished(_),
+                Work::None | Work::Running(_) | Work::Clearing(..),
+            ) => self.crew.condemn(id, "spoke out of turn".into(), now),
+        }
+    }
+
+    fn on_finished(&mut self, id: SupervisorId, slot: usize, facts: Facts, now: Instant) {
+        let Work::Running(running) = std::mem::take(&mut self.slots[slot].work) else {
+            return;
+        };
+        let case = &self.cases[running.case];
+        let outcome = judge(&facts, &case.expectation);
+        let standing = outcome.standing(case.leak);
+        let hang = facts.hang.map(|hang| (case.timeout, hang));
+        let output = self.output(slot, &outcome);
+        self.note_end(&running, slot, outcome, facts.duration, output, hang);
+        let supervisor = if facts.unkillable.is_empty() {
+            self.fitness(id, slot)
+        } else {
+            self.retire(id, slot, now);
+            Afterwards::Gone
+        };
+        self.step(Fact::Ended { slot, standing, supervisor }, now);
+    }
+
+    /// Whether a supervisor that has just finished an attempt can have another.
+    fn fitness(&mut self, id: SupervisorId, slot: usize) -> Afterwards {
+        match self.crew.get(id) {
+            Some(member) if member.is_fit() => Afterwards::Ready,
+            Some(member) => {
+                member.duty = Duty::Leaving;
+                self.slots[slot].supervisor = None;
+                Afterwards::Gone
+            }
+            None => Afterwards::Gone,
+        }
+    }
+
+    /// Processes of its attempt are still there and may write for ever.
+    fn retire(&mut self, id: SupervisorId, slot: usize, now: Instant) {
+        self.crew.dismiss(id, now);
+        self.slots[slot].supervisor = None;
+        self.slots[slot].memory = None;
+    }
+
+    fn on_exit(&mut self, id: SupervisorId, now: Instant) {
+        let Some(member) = self.crew.get(id) else {
+            return;
+        };
+        // Waited for before its last words are heard: they must not get it more work.
+        match member.try_reap() {
+            Ok(Some(_)) => {}
+            Ok(None) => return,
+            Err(error) => member.fault = Some(format!("cannot be waited for: {error}")),
+        }
+        self.hear_last_words(id, now);
+        self.on_gone(id, now);
+    }
+
+    fn hear_last_words(&mut self, id: SupervisorId, now: Instant) {
+        while let Some(member) = self.crew.get(id).filter(|member| member.fault.is_none()) {
+            let progress = member.read();
+            let heard = self.take_messages(id, now);
+            match (progress, heard) {
+                (Ok(Progress::Part), Ok(())) => {}
+                (Ok(Progress::All), Ok(())) | (Err(ProtocolError::Closed), Ok(())) => return,
+                (Err(error), _) | (Ok(_), Err(error)) => {
+                    return self.on_conversation_error(id, &error, now);
+                }
+            }
+        }
+    }
+
+    /// A supervisor is dead, or as good as dead.
+    fn on_gone(&mut self, id: SupervisorId, now: Instant) {
+        let Some(member) = self.crew.remove(id, now) else {
+            return;
+        };
+        match member.duty {
+            Duty::Leaving => {}
+            Duty::Greeting { slot } => {
+                self.slots[slot].supervisor = None;
+                let fault = format!("its supervisor {}", member.end_in_words());
+                self.on_unopened(slot, member.suite, &fault, StartFault::Passing, now);
+            }
+            Duty::Serving { slot } => {
+                let message = format!("supervisor {} {}", member.pid(), member.end_in_words());
+                self.on_lost(slot, message, now);
+            }
+        }
+        self.sweep(now);
+    }
+
+    fn on_lost(&mut self, slot: usize, message: String, now: Instant) {
+        self.slots[slot].supervisor = None;
+        if let Work::Running(running) = std::mem::take(&mut self.slots[slot].work) {
+            self.slots[slot].work = Work::Clearing(running, message);
+        }
+        self.step(Fact::Lost { slot }, now);
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        for survivor in self.crew.sweep(now) {
+            self.ledger.note_problem(survivor);
+        }
+        if self.crew.is_clean() {
+            for slot in 0..self.slots.len() {
+                self.try_clear(slot, now);
+            }
+        }
+    }
+
+    /// The attempt of a lost supervisor ends here: nothing of it is left.
+    fn try_clear(&mut self, slot: usize, now: Instant) {
+        let work = std::mem::take(&mut self.slots[slot].work);
+        let Work::Clearing(running, message) = work else {
+            self.slots[slot].work = work;
+            return;
+        };
+        let suite = self.cases[running.case].suite.clone();
+        let slot_number = number(slot);
+        self.ledger.note(Event::SupervisorLost {
+            slot: slot_number,
+            suite,
+            message: message.clone(),
+        });
+        let outcome = match self.plan.stage() {
+            Stage::GivenUp => Outcome::Interrupted,
+            Stage::Full | Stage::Draining | Stage::Asked | Stage::Killed => {
+                Outcome::RunnerFault { message }
+            }
+        };
+        let output = self.output(slot, &outcome);
+        let duration = now.saturating_duration_since(running.started);
+        self.note_end(&running, slot, outcome, duration, output, None);
+        // Whoever survived SIGKILL may still write into it.
+        self.slots[slot].memory = None;
+        self.remove_temp_dir(running.case);
+        self.step(Fact::Cleared { slot }, now);
+    }
+
+    /// Tells the plan, and carries out what it wants.
+    fn step(&mut self, fact: Fact, now: Instant) {
+        self.actions.extend(self.plan.step(fact, now));
+        while let Some(action) = self.actions.pop_front() {
+            self.act(action, now);
+        }
+    }
+
+    fn act(&mut self, action: Action, now: Instant) {
+        match action {
+            Action::Open { slot, suite } => self.open(slot, suite, now),
+            Action::Close { slot } => self.close(slot, now),
+            Action::Start { slot, case } => self.start(slot, case, now),
+            Action::Ask { slot } => self.tell(slot, &ToSupervisor::Interrupt, now),
+            Action::Kill { slot } => self.tell(slot, &ToSupervisor::Kill, now),
+            Action::Reject { slot } => self.reject(slot, now),
+            Action::GiveUp { slot } => self.give_up(slot, now),
+            Action::Abandon { case } => self.abandon(case),
+        }
+    }
+
+    fn open(&mut self, slot: usize, suite: usize, now: Instant) {
+        if let Err(error) = self.try_open(slot, suite) {
+            let path = self.binaries[suite].path.display();
+            let fault = format!("cannot start {path}: {error}");
+            self.on_unopened(slot, suite, &fault, start_fault(&error), now);
+        }
+    }
+
+    fn try_open(&mut self, slot: usize, suite: usize) -> io::Result<()> {
+        let place = &mut self.slots[slot];
+        let memory = match place.memory.take() {
+            Some(memory) => memory,
+            None => Memory::create(self.limits.capture_limit_bytes)?,
+        };
+        let memory = place.memory.insert(memory);
+        let binary = &self.binaries[suite];
+        let hired = self.crew.hire((slot, suite), binary, memory, self.limits, &self.wakeups)?;
+        place.supervisor = Some(hired);
+        let hello = ToSupervisor::Hello { protocol: PROTOCOL_VERSION };
+        // A failure shows on the socket or the pidfd.
+        let _ = self.crew.send(hired, &hello, &self.wakeups);
+        Ok(())
+    }
+
+    fn on_unopened(
+        &mut self,
+        slot: usize,
+        suite: usize,
+        fault: &str,
+        kind: StartFault,
+        now: Instant,
+    ) {
+        self.start_faults[suite] = format!("suite {}: {fault}", self.binaries[suite].name);
+        self.step(Fact::Unopened { slot, fault: kind }, now);
+    }
+
+    fn close(&mut self, slot: usize, now: Instant) {
+        let Some(id) = self.slots[slot].supervisor.take() else {
+            return;
+        };
+        match self.crew.get(id).map(|member| member.duty) {
+            Some(Duty::Serving { .. }) => self.crew.dismiss(id, now),
+            Some(Duty::Greeting { .. } | Duty::Leaving) => self.crew.dismiss_now(id, now),
+            None => {}
+        }
+    }
+
+    fn reject(&mut self, slot: usize, now: Instant) {
+        let Some(id) = self.slots[slot].supervisor.take() else {
+            return;
+        };
+        let Some(suite) = self.crew.get(id).map(|member| member.suite) else {
+            return;
+        };
+        self.crew.dismiss_now(id, now);
+        let (name, limit) = (&self.binaries[suite].name, GREETING_LIMIT.as_secs());
+        self.start_faults[suite] =
+            format!("suite {name}: its supervisor did not greet within {limit} s");
+    }
+
+    fn start(&mut self, slot: usize, case: usize, now: Instant) {
+        let place = &mut self.slots[slot];
+        place.work = Work::Running(Running { case, started: now });
+        if let Some(memory) = &place.memory {
+            memory.reset();
+        }
+        let attempt = self.attempt(slot, case);
+        let case = self.cases[case].name();
+        let slot_number = number(slot);
+        self.ledger.note(Event::AttemptStarted { case, attempt: ATTEMPT, slot: slot_number });
+        self.tell(slot, &ToSupervisor::Start(Box::new(attempt)), now);
+    }
+
+    fn attempt(&self, slot: usize, number_of_case: usize) -> Attempt {
+        let case = &self.cases[number_of_case];
+        let binary = &self.binaries[self.suites[number_of_case]];
+        Attempt {
+            case_id: case.id.clone(),
+            test: case.test.clone(),
+            backend: case.backend.clone(),
+            axes: case.axes.clone(),
+            attempt: ATTEMPT,
+            slot: number(slot),
+            seed: self.limits.seed,
+            env: case.env.clone(),
+            cwd: binary.package_root.clone(),
+            temp_dir: self.temp_dir(number_of_case),
+            capture: case.capture,
+            clocks: Clocks {
+                slow_after: case.slow_after,
+                deadline: Some(case.timeout),
+                grace: case.grace,
+                leak_after: case.leak_after,
+            },
+        }
+    }
+
+    fn tell(&mut self, slot: usize, message: &ToSupervisor, now: Instant) {
+        let Some(id) = self.slots[slot].supervisor else {
+            return;
+        };
+        if let Err(error) = self.crew.send(id, message, &self.wakeups) {
+            self.on_conversation_error(id, &error, now);
+        }
+    }
+
+    fn give_up(&mut self, slot: usize, now: Instant) {
+        if let Some(id) = self.slots[slot].supervisor {
+            let fault = "was silent beyond the attempt's deadline and grace";
+            self.crew.condemn(id, fault.into(), now);
+        }
+    }
+
+    /// A case whose suite cannot be started ends without having begun.
+    fn abandon(&mut self, case: usize) {
+        let now = Instant::now();
+        let outcome =
+            Outcome::RunnerFault { message: self.start_faults[self.suites[case]].clone() };
+        let event =
+            Event::AttemptStarted { case: self.cases[case].name(), attempt: ATTEMPT, slot: 0 };
+        self.ledger.note(event);
+        let running = Running { case, started: now };
+        self.note_end(&running, 0, outcome, Duration::ZERO, Output::default(), None);
+    }
+
+    fn note_end(
+        &mut self,
+        running: &Running,
+        slot: usize,
+        outcome: Outcome,
+        duration: Duration,
+        output: Output,
+        hang: Option<(Duration, Hang)>,
+    ) {
+        let case = &self.cases[running.case];
+        let finished = Finished {
+            case: case.name(),
+            attempt: ATTEMPT,
+            slot: number(slot),
+            outcome,
+            leak: case.leak,
+            duration,
+            output: None,
+            hang_report: None,
+            again: case.id.clone(),
+            seed: self.limits.seed,
+        };
+        self.ledger.note_end(Ended { number: running.case + 1, finished, output, hang });
+    }
+
+    /// What the slot's attempt wrote, if anybody will want to read it.
+    fn output(&self, slot: usize, outcome: &Outcome) -> Output {
+        let keep = match self.limits.keep_output {
+            KeepOutput::Every => true,
+            KeepOutput::Notable => is_notable(outcome),
+        };
+        match &self.slots[slot].memory {
+            Some(memory) if keep => memory.output(),
+            Some(_) | None => Output::default(),
+        }
+    }
+
+    fn temp_dir(&self, case: usize) -> PathBuf {
+        self.temp_root.join((case + 1).to_string())
+    }
+
+    /// A supervisor removes it, unless it is lost. What cannot be removed shows when the root
+    /// cannot be.
+    fn remove_temp_dir(&self, case: usize) {
+        let _ = fs::remove_dir_all(self.temp_dir(case));
+    }
+}
+
+/// Whether a person may want to see what was written.
+fn is_notable(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Pass | Outcome::Skipped { .. } | Outcome::Unavailable { .. } => false,
+        Outcome::Fail { .. }
+        | Outcome::ExitedEarly { .. }
+        | Outcome::Signalled { .. }
+        | Outcome::Timeout
+        | Outcome::Leak { .. }
+        | Outcome::Xfail { .. }
+        | Outcome::Xpass { .. }
+        | Outcome::SetupError { .. }
+        | Outcome::Interrupted
+        | Outcome::RunnerFault { .. } => true,
+    }
+}
+
+/// What the plan is told of each case.
+fn jobs(cases: &[Case], binaries: &[SuiteBinary]) -> Result<Vec<Job>, ExecuteError> {
+    cases.iter().map(|case| job(case, binaries)).collect()
+}
+
+fn job(case: &Case, binaries: &[SuiteBinary]) -> Result<Job, ExecuteError> {
+    let Some(suite) = binaries.iter().position(|binary| binary.name == case.suite) else {
+        let action = format!("run {}: there is no binary for suite {}", case.id, case.suite);
+        return Err(ExecuteError::new(action, io::Error::from(io::ErrorKind::NotFound)));
+    };
+    let limit = case.timeout.saturating_add(case.grace).saturating_add(case.leak_after);
+    Ok(Job { suite, limit, grace: case.grace.saturating_add(case.leak_after) })
+}
+
+/// Short, because sockets are made in it: a socket's path has room for 107 bytes.
+fn make_temp_root() -> Result<PathBuf, ExecuteError> {
+    let template = std::env::temp_dir().join("runner-XXXXXX");
+    nix::unistd::mkdtemp(&template)
+        .map_err(|error| ExecuteError::new(format!("make a folder {}", template.display()), error))
+}
+
+/// Whether starting a supervisor again may go better: the machine was short of something.
+fn start_fault(error: &io::Error) -> StartFault {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE) => StartFault::Passing,
+        Some(_) | None => StartFault::Lasting,
+    }
+}
+
+/// As the protocol and the events count.
+fn number(slot: usize) -> u32 {
+    u32::try_from(slot).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,52 @@
+#![expect(unsafe_code, reason = "kernel calls that have no safe wrapper")]
+//! The few kernel calls of the executor that nix does not wrap safely.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+/// Spawns a command in a session of its own (`setsid(2)`), with `kept` open under the numbers
+/// they have here.
+pub(super) fn spawn_apart(command: &mut Command, kept: &[BorrowedFd<'_>]) -> io::Result<Child> {
+    let numbers: Vec<i32> = kept.iter().map(AsRawFd::as_raw_fd).collect();
+    let prepare = move || {
+        nix::unistd::setsid()?;
+        for &number in &numbers {
+            // SAFETY: `kept` is borrowed until `spawn` below returns, and the child has a copy
+            // of the parent's fd table: the number is open.
+            let fd = unsafe { BorrowedFd::borrow_raw(number) };
+            fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure only makes the system calls `setsid` and `fcntl`
+    // and reads a vector that was allocated before; both are async-signal-safe.
+    unsafe { command.pre_exec(prepare) };
+    command.spawn()
+}
+
+/// A pidfd of a child that has not been waited for (`pidfd_open(2)`).
+pub(super) fn pidfd_of(child: &Child) -> io::Result<OwnedFd> {
+    // SAFETY: takes two integers and returns a new fd or an error.
+    let number = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
+    let number = i32::try_from(number).map_err(|_| io::Error::from(io::ErrorKind::Other))?;
+    if number < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this fd for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Gives SIGCHLD its default meaning: a process may be started with it ignored, and then its
+/// children vanish without being waited for (`wait(2)`, NOTES).
+pub(super) fn keep_zombies() -> io::Result<()> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: installs no handler.
+    unsafe { sigaction(Signal::SIGCHLD, &default)? };
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! What happened, in order, on its way to the sink: events, and the files they name.
+//!
+//! Reactions come first and their telling afterwards: the executor notes things here while it
+//! reacts, and settles once the supervisors have their next work, so that rendering and writing
+//! overlap with attempts instead of delaying them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use runner_core::event::{Event, Finished};
+use runner_core::memory::Output;
+use runner_core::protocol::Hang;
+
+use super::hang::HangFacts;
+use super::output;
+use super::run::{ExecuteError, SuiteBinary};
+use super::scribe::{Scribe, Ticket};
+
+/// Lines of each writer in a hang report.
+const LAST_LINES: usize = 5;
+
+/// Events that wait to be told, and reports that wait to be written.
+pub(super) struct Ledger<'a> {
+    run_dir: &'a Path,
+    sink: &'a mut dyn FnMut(&Event),
+    entries: VecDeque<Entry>,
+    scribe: Scribe,
+    /// Attempts whose end is told when their hang report is written.
+    reports: BTreeMap<Ticket, Finished>,
+    problems: Vec<String>,
+}
+
+enum Entry {
+    Event(Event),
+    Ended(Box<Ended>),
+}
+
+/// The end of an attempt, and what is to be written about it.
+pub(super) struct Ended {
+    /// Names the files; never the same for two attempts of a run.
+    pub(super) number: usize,
+    /// The event, without files.
+    pub(super) finished: Finished,
+    /// What it wrote, if that is to be kept.
+    pub(super) output: Output,
+    /// What was seen when its deadline passed.
+    pub(super) hang: Option<(Duration, Hang)>,
+}
+
+impl<'a> Ledger<'a> {
+    pub(super) fn new(
+        run_dir: &'a Path,
+        binaries: &[SuiteBinary],
+        sink: &'a mut dyn FnMut(&Event),
+    ) -> Result<Self, ExecuteError> {
+        let scribe = Scribe::new(binaries)
+            .map_err(|error| ExecuteError::new("prepare for hang reports", error))?;
+        Ok(Self {
+            run_dir,
+            sink,
+            entries: VecDeque::new(),
+            scribe,
+            reports: BTreeMap::new(),
+            problems: Vec::new(),
+        })
+    }
+
+    /// Something happened.
+    pub(super) fn note(&mut self, event: Event) {
+        self.entries.push_back(Entry::Event(event));
+    }
+
+    /// An attempt ended.
+    pub(super) fn note_end(&mut self, ended: Ended) {
+        self.entries.push_back(Entry::Ended(Box::new(ended)));
+    }
+
+    /// Something went wrong beside the cases.
+    pub(super) fn note_problem(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+
+    /// Tells everything that was noted, in order; only the end of an attempt with a hang report
+    /// is told later.
+    pub(super) fn settle(&mut self) {
+        while let Some(entry) = self.entries.pop_front() {
+            match entry {
+                Entry::Event(event) => (self.sink)(&event),
+                Entry::Ended(ended) => self.tell_end(*ended),
+            }
+        }
+    }
+
+    /// Time passed.
+    pub(super) fn tick(&mut self) {
+        (self.sink)(&Event::Tick);
+    }
+
+    /// Readable when [`Ledger::on_report`] has something to do.
+    pub(super) fn bell(&self) -> BorrowedFd<'_> {
+        self.scribe.bell()
+    }
+
+    /// Reports were written.
+    pub(super) fn on_report(&mut self) {
+        while let Some((ticket, result)) = self.scribe.try_finished() {
+            let Some(mut finished) = self.reports.remove(&ticket) else {
+                continue;
+            };
+            match result {
+                Ok(()) => finished.hang_report = Some(report_name(ticket)),
+                Err(error) => self.problems.push(unwritten(&report_name(ticket), &error)),
+            }
+            self.note(Event::AttemptFinished(Box::new(finished)));
+        }
+    }
+
+    /// Waits for no report any more: somebody is in a hurry.
+    pub(super) fn give_up_reports(&mut self) {
+        for (_, finished) in std::mem::take(&mut self.reports) {
+            self.note(Event::AttemptFinished(Box::new(finished)));
+        }
+    }
+
+    /// Whether everything is told.
+    pub(super) fn is_settled(&self) -> bool {
+        self.entries.is_empty() && self.reports.is_empty()
+    }
+
+    /// What went wrong beside the cases.
+    pub(super) fn into_problems(self) -> Vec<String> {
+        self.problems
+    }
+
+    fn tell_end(&mut self, ended: Ended) {
+        let Ended { number, mut finished, output, hang } = ended;
+        finished.output = self.write_output(number, &output);
+        let Some((deadline, hang)) = hang else {
+            (self.sink)(&Event::AttemptFinished(Box::new(finished)));
+            return;
+        };
+        let facts = HangFacts {
+            case: finished.case.id.clone(),
+            suite: finished.case.suite.clone(),
+            deadline,
+            hang,
+            last_lines: output::last_lines(&output, LAST_LINES),
+        };
+        let path = self.run_dir.join(report_name(number));
+        match self.scribe.submit(number, path, facts) {
+            Ok(()) => drop(self.reports.insert(number, finished)),
+            Err(error) => {
+                self.problems.push(unwritten(&report_name(number), &error));
+                (self.sink)(&Event::AttemptFinished(Box::new(finished)));
+            }
+        }
+    }
+
+    fn write_output(&mut self, number: usize, output: &Output) -> Option<PathBuf> {
+        if output.records.is_empty() && output.lost_bytes == 0 && output.torn == 0 {
+            return None;
+        }
+        let name = PathBuf::from(format!("{number:03}.out"));
+        match fs::write(self.run_dir.join(&name), output::render(output)) {
+            Ok(()) => Some(name),
+            Err(error) => {
+                self.problems.push(unwritten(&name, &error));
+                None
+            }
+        }
+    }
+}
+
+fn report_name(number: Ticket) -> PathBuf {
+    PathBuf::from(format!("{number:03}.hang"))
+}
+
+fn unwritten(name: &Path, error: &std::io::Error) -> String {
+    format!("cannot write {}: {error}", name.display())
+}

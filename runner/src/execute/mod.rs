@@ -1,0 +1,24 @@
+//! Runs cases: one single-threaded loop over supervisors, signals and clocks.
+//!
+//! `plan` says what to do, this does it and tells everybody by events. Called by the binary's
+//! `main` flow once cases are known; knows nothing of manifests, filters, cargo or terminals, and
+//! never writes to fd 1 or 2.
+//!
+//! A supervisor is a process of the suite binary that answers for one slot's attempts
+//! (`runner_core::protocol`). As long as it does, the loop only waits. When it dies, stops, falls
+//! silent or talks nonsense, the loop is the backstop: this process is a child subreaper, so what
+//! a supervisor leaves becomes its child and is killed and reaped here.
+
+mod crew;
+mod executor;
+mod hang;
+mod kernel;
+mod ledger;
+mod orphans;
+mod output;
+mod run;
+mod scribe;
+mod supervisor;
+mod wakeup;
+
+pub use run::{ExecuteError, KeepOutput, Limits, RawOutput, RunEnd, SuiteBinary, Summary, run};

@@ -1,0 +1,189 @@
+//! Everything the executor can be woken by, as one closed enum: signals, supervisors' sockets and
+//! pidfds, finished reports, the clock.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::supervisor::SupervisorId;
+
+/// At most so many sources are told of at once; the others come with the next wait.
+const BATCH: usize = 64;
+
+/// Why the executor is awake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wakeup {
+    /// Somebody wants the run to end, by this signal.
+    Interrupt(i32),
+    /// A child of this process died or stopped.
+    Child,
+    /// A supervisor's socket has something to read, room to write, or is closed.
+    Control(SupervisorId),
+    /// A supervisor is dead.
+    Exit(SupervisorId),
+    /// A report is written, or its writer is gone.
+    Report,
+    /// It is late enough.
+    Clock,
+}
+
+/// What can be watched.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source {
+    Control(SupervisorId),
+    Exit(SupervisorId),
+    Report,
+}
+
+/// What is waited for on a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Interest {
+    Read,
+    ReadAndWrite,
+}
+
+/// An epoll instance and the blocked signals.
+pub(super) struct Wakeups {
+    epoll: Epoll,
+    signals: Signals,
+}
+
+impl Wakeups {
+    /// Blocks the signals of a run in this thread until dropped.
+    pub(super) fn new() -> io::Result<Self> {
+        let signals = Signals::block()?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&signals.fd, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
+        Ok(Self { epoll, signals })
+    }
+
+    /// Wakes for reading (and end-of-file) on `fd` until it is closed.
+    pub(super) fn watch(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
+        Ok(self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, source.number()))?)
+    }
+
+    /// Changes what a watched `fd` wakes for.
+    pub(super) fn change(
+        &self,
+        fd: impl AsFd,
+        source: Source,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let flags = match interest {
+            Interest::Read => EpollFlags::EPOLLIN,
+            Interest::ReadAndWrite => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
+        };
+        Ok(self.epoll.modify(fd, &mut EpollEvent::new(flags, source.number()))?)
+    }
+
+    /// Waits until something happens or it is `until`. [`Wakeup::Clock`] comes last, so that
+    /// whoever has spoken in time is heard before a clock speaks against him.
+    pub(super) fn wait(&mut self, until: Instant) -> io::Result<Vec<Wakeup>> {
+        let mut events = [EpollEvent::empty(); BATCH];
+        let count = match self.epoll.wait(&mut events, timeout(until)) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        let mut wakeups = Vec::with_capacity(count + 1);
+        for event in &events[..count] {
+            match Source::from_number(event.data()) {
+                Some(source) => wakeups.push(source.wakeup()),
+                None => self.signals.take(&mut wakeups)?,
+            }
+        }
+        if Instant::now() >= until {
+            wakeups.push(Wakeup::Clock);
+        }
+        Ok(wakeups)
+    }
+}
+
+/// Rounded up: waking early would mean to wait again for less than a millisecond.
+fn timeout(until: Instant) -> EpollTimeout {
+    let left = until.saturating_duration_since(Instant::now());
+    let millis = left.saturating_add(Duration::from_nanos(999_999)).as_millis();
+    EpollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(EpollTimeout::ZERO)
+}
+
+/// What epoll hands back: the low bits say what, the high ones whose.
+const SIGNALS: u64 = 0;
+const REPORT: u64 = 1;
+const CONTROL: u64 = 2;
+const EXIT: u64 = 3;
+
+impl Source {
+    fn number(self) -> u64 {
+        match self {
+            Self::Report => REPORT,
+            Self::Control(SupervisorId(id)) => CONTROL | u64::from(id) << 2,
+            Self::Exit(SupervisorId(id)) => EXIT | u64::from(id) << 2,
+        }
+    }
+
+    /// `None` for the signals, which every [`Wakeups`] watches by itself.
+    fn from_number(number: u64) -> Option<Self> {
+        let id = SupervisorId((number >> 2) as u32);
+        match number & 3 {
+            REPORT => Some(Self::Report),
+            CONTROL => Some(Self::Control(id)),
+            EXIT => Some(Self::Exit(id)),
+            _ => None,
+        }
+    }
+
+    fn wakeup(self) -> Wakeup {
+        match self {
+            Self::Report => Wakeup::Report,
+            Self::Control(id) => Wakeup::Control(id),
+            Self::Exit(id) => Wakeup::Exit(id),
+        }
+    }
+}
+
+/// The signals of a run, blocked and readable.
+///
+/// One that was ignored when the process began (`nohup`, a shell's `&`) stays ignored: the kernel
+/// does not queue it.
+struct Signals {
+    fd: SignalFd,
+    before: SigSet,
+}
+
+impl Signals {
+    fn block() -> io::Result<Self> {
+        let mut set = SigSet::empty();
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD] {
+            set.add(signal);
+        }
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        Ok(Self { fd, before })
+    }
+
+    fn take(&self, into: &mut Vec<Wakeup>) -> io::Result<()> {
+        while let Some(info) = self.fd.read_signal()? {
+            let number = info.ssi_signo.cast_signed();
+            into.push(match number {
+                libc::SIGCHLD => Wakeup::Child,
+                number => Wakeup::Interrupt(number),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Signals {
+    /// What came too late to be answered must not kill the process that is about to say how the
+    /// run ended.
+    fn drop(&mut self) {
+        let _ = self.take(&mut Vec::new());
+        let _ = self.before.thread_set_mask();
+    }
+}
