@@ -107,6 +107,17 @@ pub enum Phase {
     Expired = 3,
 }
 
+/// How far the watchdog of an attempt is with its stacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackProgress {
+    /// It has not run since the deadline.
+    NotBegun,
+    /// It is at work.
+    Begun,
+    /// It has taken what it could.
+    Taken,
+}
+
 /// Who writes: known once per thread, so that a record needs no system call.
 #[derive(Clone, Copy, Debug)]
 pub struct Writer {
@@ -358,9 +369,10 @@ impl Memory {
         let mut reader = Reader { memory: self, output: Output::default(), labels: HashMap::new() };
         reader.walk(0, self.head.min(cursor), if oldest > self.head { self.head } else { cursor });
         if cursor > self.head {
-            let from = if oldest > self.head { oldest } else { reader.resume_at(self.head) };
+            let lapped = oldest > self.head;
+            let from = if lapped { reader.first_from(oldest) } else { reader.resume_at(self.head) };
             reader.output.lost_bytes = oldest - self.head;
-            reader.walk(from.next_multiple_of(RECORD_ALIGN), cursor, cursor);
+            reader.walk(from, cursor, cursor);
         }
         reader.finish()
     }
@@ -368,8 +380,8 @@ impl Memory {
     /// The watchdog begins to take stacks; false if somebody did before.
     pub fn begin_stacks(&self) -> bool {
         let stacks = &self.header().stacks;
-        let order = Ordering::AcqRel;
-        stacks.compare_exchange(STACKS_NONE, STACKS_TAKING, order, order).is_ok()
+        let (won, lost) = (Ordering::AcqRel, Ordering::Acquire);
+        stacks.compare_exchange(STACKS_NONE, STACKS_TAKING, won, lost).is_ok()
     }
 
     /// Gives a thread its place in the table; `None` if the table is full.
@@ -411,20 +423,26 @@ impl Memory {
         self.header().stacks.store(STACKS_TAKEN, Ordering::Release);
     }
 
-    /// Whether `end_stacks` was reached.
-    pub fn stacks_taken(&self) -> bool {
-        self.header().stacks.load(Ordering::Acquire) == STACKS_TAKEN
+    /// How far the watchdog is.
+    pub fn stack_progress(&self) -> StackProgress {
+        match self.header().stacks.load(Ordering::Acquire) {
+            STACKS_NONE => StackProgress::NotBegun,
+            STACKS_TAKING => StackProgress::Begun,
+            _ => StackProgress::Taken,
+        }
     }
 
     /// What the watchdog left.
     pub fn stacks(&self) -> Stacks {
         let header = self.header();
-        match header.stacks.load(Ordering::Acquire) {
-            STACKS_NONE => Stacks::Missing("the watchdog of the case did not run".into()),
-            STACKS_TAKING => {
+        match self.stack_progress() {
+            StackProgress::NotBegun => {
+                Stacks::Missing("the watchdog of the case did not run".into())
+            }
+            StackProgress::Begun => {
                 Stacks::Missing("the watchdog of the case did not come to an end".into())
             }
-            _ => {
+            StackProgress::Taken => {
                 let count = header.stack_count.load(Ordering::Acquire) as usize;
                 let threads = header.threads.iter().take(count).map(ThreadStack::read).collect();
                 Stacks::Taken { maps: self.maps(), threads }
@@ -591,13 +609,21 @@ impl Reader<'_> {
                     position += footprint(header.length as usize);
                 }
                 None => {
-                    // A ring is entered in the middle of a record: that gap is loss, not tearing.
-                    gap = position != from || from == 0;
+                    gap = true;
                     position += RECORD_ALIGN;
                 }
             }
         }
         self.output.torn += u64::from(gap);
+    }
+
+    /// The first record that starts at or after `oldest`: a ring is entered in the middle of one,
+    /// and that it is not whole is loss, not tearing.
+    fn first_from(&self, oldest: u64) -> u64 {
+        let from = oldest.next_multiple_of(RECORD_ALIGN);
+        let reach = from + footprint(RECORD_LIMIT_BYTES);
+        let mut positions = (from..reach).step_by(RECORD_ALIGN as usize);
+        positions.find(|at| self.header_at(*at).is_some()).unwrap_or(from)
     }
 
     /// Where the record that crosses `boundary` ends, or `boundary` if none does.
@@ -762,6 +788,17 @@ mod tests {
         let kept = output.records.len() as u64 * 64;
         let all = 20_000 * 64;
         assert_eq!(kept + output.lost_bytes, all, "every record is kept or counted");
+    }
+
+    #[test]
+    fn a_flood_of_uneven_records_tears_none() {
+        let memory = memory();
+        for i in 0..20_000_usize {
+            memory.write(&WRITER, Stream::Stdout, &vec![b'y'; 1 + i % 977]);
+        }
+        let output = memory.output();
+        assert!(output.lost_bytes > 0);
+        assert_eq!(output.torn, 0);
     }
 
     #[test]

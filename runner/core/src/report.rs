@@ -3,6 +3,7 @@
 //! Called by the runner for the files in a run's folder and by the other faces for the text of a
 //! failure; both show the same.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
@@ -39,6 +40,23 @@ pub fn hang(case_id: &str, hang: &Hang, symboliser: &mut Symboliser) -> String {
         let _ = writeln!(text, "\nno stacks of the first process: {why}");
     }
     text
+}
+
+/// The beginning and the end of a text that is longer than `limit_bytes`, cut between lines
+/// where lines are short enough, and between them how much is missing.
+pub fn excerpt(text: &[u8], limit_bytes: usize) -> Cow<'_, [u8]> {
+    if text.len() <= limit_bytes {
+        return Cow::Borrowed(text);
+    }
+    let half = limit_bytes / 2;
+    let newline = |byte: &u8| *byte == b'\n';
+    let head = &text[..half];
+    let head = &head[..head.iter().rposition(newline).map_or(half, |at| at + 1)];
+    let tail = &text[text.len() - half..];
+    let tail = &tail[tail.iter().position(newline).map_or(0, |at| at + 1)..];
+    let missing = text.len() - head.len() - tail.len();
+    let note = format!("… {missing} bytes are not shown here …\n");
+    Cow::Owned([head, note.as_bytes(), tail].concat())
 }
 
 struct Line<'a> {
@@ -142,11 +160,14 @@ fn write_stack(text: &mut String, frames: &[Frame]) {
     }
 }
 
-/// Without what starts every Rust thread: it says nothing about the hang.
+/// Without what starts every Rust thread and every case: it says nothing about the hang.
 fn meaningful(frames: &[Frame]) -> &[Frame] {
-    let start = "__rust_begin_short_backtrace";
-    let end = frames.iter().position(|frame| frame.function.contains(start));
-    &frames[..end.unwrap_or(frames.len())]
+    let starts = |frame: &Frame| {
+        frame.function.contains("__rust_begin_short_backtrace")
+            || frame.function.starts_with("runner_harness::attempt::")
+            || frame.function.contains("::_::REGISTERED::")
+    };
+    &frames[..frames.iter().position(starts).unwrap_or(frames.len())]
 }
 
 fn state_word(state: char) -> &'static str {
@@ -186,6 +207,15 @@ mod tests {
         let records =
             vec![record(1, "a", "one "), record(2, "b", "other\n"), record(1, "a", "line\n")];
         assert_eq!(shown(records), "a[5] | one line\nb[5] | other\n");
+    }
+
+    #[test]
+    fn an_excerpt_keeps_both_ends_and_counts_the_rest() {
+        let text: String = (0..100).map(|i| format!("line {i:02}\n")).collect();
+        let short = excerpt(text.as_bytes(), 40);
+        let short = std::str::from_utf8(&short).unwrap();
+        assert_eq!(short, "line 00\nline 01\n… 768 bytes are not shown here …\nline 98\nline 99\n");
+        assert_eq!(&*excerpt(b"short\n", 40), b"short\n");
     }
 
     #[test]

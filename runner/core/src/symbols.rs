@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use addr2line::Loader;
-use object::{Object, ObjectSegment};
+use object::{Object, ObjectSegment, ObjectSymbol};
 
 /// One function at an address. Several stand at one address where the compiler inlined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ struct Module {
     loader: Loader,
     /// File offset, size and virtual address of each loaded segment.
     segments: Vec<(u64, u64, u64)>,
+    /// Address, size and name of exported functions: all there is in a stripped library.
+    exported: Vec<(u64, u64, String)>,
 }
 
 /// A line of `/proc/PID/maps` that maps a file.
@@ -82,19 +84,27 @@ impl Module {
             (offset, size, s.address())
         };
         let segments = object.segments().map(segment).collect();
-        Some(Self { loader: Loader::new(path).ok()?, segments })
+        let exported = object.dynamic_symbols().filter(|symbol| symbol.is_definition());
+        let exported = exported.filter_map(|symbol| {
+            Some((symbol.address(), symbol.size(), symbol.name().ok()?.to_owned()))
+        });
+        Some(Self { loader: Loader::new(path).ok()?, segments, exported: exported.collect() })
     }
 
     fn frames(&self, offset: u64) -> Option<Vec<Frame>> {
         let holds = |(start, size, _): &&(u64, u64, u64)| (*start..start + size).contains(&offset);
         let (start, _, base) = self.segments.iter().find(holds)?;
         let address = offset - start + base;
-        let inlined = self.inlined(address);
-        if inlined.is_empty() {
-            let symbol = self.loader.find_symbol(address)?;
-            return Some(vec![Frame { function: demangled(symbol), file: None, line: None }]);
+        let mut frames = self.inlined(address);
+        // Line tables alone know only the last part of a function's name; its symbol knows all.
+        let symbol = self.symbol(address);
+        match (frames.last_mut(), symbol) {
+            (Some(outermost), Some(symbol)) => outermost.function = symbol,
+            (None, Some(function)) => frames.push(Frame { function, file: None, line: None }),
+            (Some(_), None) => {}
+            (None, None) => return None,
         }
-        Some(inlined)
+        Some(frames)
     }
 
     fn inlined(&self, address: u64) -> Vec<Frame> {
@@ -103,20 +113,24 @@ impl Module {
             return frames;
         };
         while let Ok(Some(frame)) = found.next() {
-            let name =
-                frame.function.as_ref().and_then(|f| f.raw_name().ok().map(|n| demangled(&n)));
-            let symbol = || self.loader.find_symbol(address).map(demangled);
-            let Some(function) = name.or_else(symbol) else {
-                continue;
-            };
+            let name = frame.function.as_ref().and_then(|function| function.raw_name().ok());
             let location = frame.location.as_ref();
             frames.push(Frame {
-                function,
+                function: name.map_or_else(|| "?".to_owned(), |name| demangled(&name)),
                 file: location.and_then(|l| l.file.map(str::to_owned)),
                 line: location.and_then(|l| l.line),
             });
         }
         frames
+    }
+
+    fn symbol(&self, address: u64) -> Option<String> {
+        if let Some(symbol) = self.loader.find_symbol(address) {
+            return Some(demangled(symbol));
+        }
+        let holds =
+            |(start, size, _): &&(u64, u64, String)| (*start..start + size).contains(&address);
+        self.exported.iter().find(holds).map(|(_, _, name)| name.clone())
     }
 }
 

@@ -22,6 +22,9 @@ use runner_core::symbols::Symboliser;
 use crate::player::{Played, Player};
 use crate::{FAILED, Hooks, Target, failure, registry};
 
+/// Of a failing case's output so much is shown, in bytes.
+const SHOWN_BYTES: usize = 32 << 10;
+
 /// Does what the command line asks for.
 pub(crate) fn run(target: &Target, hooks: &'static Hooks) -> ExitCode {
     let arguments = Arguments::from_args();
@@ -200,7 +203,7 @@ fn failure_text(
     let output = report::attributed(&played.output);
     if !output.is_empty() {
         let _ = writeln!(text, "--- output of {}", case.id);
-        text.push_str(&String::from_utf8_lossy(&output));
+        text.push_str(&String::from_utf8_lossy(&report::excerpt(&output, SHOWN_BYTES)));
     }
     let _ = write!(text, "       again: cargo run -p runner -- {}", case.id);
     text

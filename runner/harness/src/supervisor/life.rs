@@ -10,11 +10,14 @@
 
 use std::time::{Duration, Instant};
 
+use runner_core::memory::StackProgress;
 use runner_core::protocol::{Clocks, End, Stopped};
 
 /// The watchdog may take so long for its stacks, from the deadline on.
 const REPORT_PATIENCE: Duration = Duration::from_secs(2);
-/// A watchdog that has not even begun by then cannot run.
+/// A watchdog that has not even begun by then cannot run: its process is stopped, or worse.
+const WATCHDOG_PATIENCE: Duration = Duration::from_millis(250);
+/// How often to look for the watchdog's progress.
 const REPORT_LOOK: Duration = Duration::from_millis(2);
 /// What survives SIGKILL for so long is named and left.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
@@ -59,10 +62,7 @@ pub(super) enum Input {
     /// No process of the attempt is left.
     Clear,
     /// Time passed, or the watchdog may have got on.
-    Look {
-        /// The watchdog has taken its stacks.
-        stacks_taken: bool,
-    },
+    Look(StackProgress),
     /// Whoever plays the runner asks for an end.
     Interrupt,
     /// An outer clock ran out.
@@ -124,7 +124,7 @@ impl Life {
         match input {
             Input::FirstEnded(end) => self.first_ended(end, now),
             Input::Clear => self.clear(),
-            Input::Look { stacks_taken } => self.look(stacks_taken, now),
+            Input::Look(stacks) => self.look(stacks, now),
             Input::Interrupt => self.interrupt(now),
             Input::Expire => self.expire(now),
             Input::Kill => self.kill_for(Stopped::Interrupted, now),
@@ -148,14 +148,14 @@ impl Life {
         Vec::new()
     }
 
-    fn look(&mut self, stacks_taken: bool, now: Instant) -> Vec<Action> {
+    fn look(&mut self, stacks: StackProgress, now: Instant) -> Vec<Action> {
         match self.stage {
             Stage::Running if self.deadline_passed(now) => self.expire(now),
             Stage::Running if now >= self.next_slow() => {
                 self.slow_told += 1;
                 vec![Action::TellSlow]
             }
-            Stage::Reporting { since } if stacks_taken || now >= since + REPORT_PATIENCE => {
+            Stage::Reporting { since } if now >= since + patience(stacks) => {
                 self.stage = Stage::Asked { until: now + self.clocks.grace };
                 vec![Action::TakeStacks, Action::Ask]
             }
@@ -234,6 +234,15 @@ impl Life {
     }
 }
 
+/// How long to wait for a watchdog that is so far.
+fn patience(stacks: StackProgress) -> Duration {
+    match stacks {
+        StackProgress::NotBegun => WATCHDOG_PATIENCE,
+        StackProgress::Begun => REPORT_PATIENCE,
+        StackProgress::Taken => Duration::ZERO,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,7 +260,7 @@ mod tests {
         (Life::new(clocks, now), now)
     }
 
-    const LOOK: Input = Input::Look { stacks_taken: false };
+    const LOOK: Input = Input::Look(StackProgress::NotBegun);
 
     #[test]
     fn a_plain_end_needs_no_action() {
@@ -290,7 +299,7 @@ mod tests {
         let at = now + 10 * SECOND;
         assert_eq!(life.step(LOOK, at), [Action::Expire]);
         assert_eq!(life.step(LOOK, at), [], "the watchdog is at work");
-        let taken = Input::Look { stacks_taken: true };
+        let taken = Input::Look(StackProgress::Taken);
         assert_eq!(life.step(taken, at), [Action::TakeStacks, Action::Ask]);
         assert_eq!(life.step(LOOK, at + SECOND), []);
         assert_eq!(life.step(LOOK, at + 2 * SECOND), [Action::Kill]);
@@ -303,7 +312,17 @@ mod tests {
         let at = now + 10 * SECOND;
         life.step(LOOK, at);
         let asked = [Action::TakeStacks, Action::Ask];
-        assert_eq!(life.step(LOOK, at + REPORT_PATIENCE), asked);
+        assert_eq!(life.step(LOOK, at + WATCHDOG_PATIENCE), asked);
+    }
+
+    #[test]
+    fn a_watchdog_at_work_has_more_time() {
+        let (mut life, now) = life();
+        let at = now + 10 * SECOND;
+        let begun = Input::Look(StackProgress::Begun);
+        life.step(LOOK, at);
+        assert_eq!(life.step(begun, at + WATCHDOG_PATIENCE), []);
+        assert_eq!(life.step(begun, at + REPORT_PATIENCE), [Action::TakeStacks, Action::Ask]);
     }
 
     #[test]

@@ -167,8 +167,7 @@ impl Supervisor {
             if peer.is_ok() && (wake.control || wake.runner_gone) {
                 peer = self.hear(running, wake.control);
             }
-            let stacks_taken = self.memory.stacks_taken();
-            self.input(running, Input::Look { stacks_taken });
+            self.input(running, Input::Look(self.memory.stack_progress()));
         }
         peer
     }
