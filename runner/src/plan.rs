@@ -23,13 +23,6 @@ use std::time::{Duration, Instant};
 
 use runner_core::outcome::Standing;
 
-/// A new supervisor that has not greeted after this long is given up.
-pub const GREETING_LIMIT: Duration = Duration::from_secs(10);
-
-/// How far beyond every clock of its own a supervisor may be before it counts as silent: its five
-/// seconds for what SIGKILL does not end, and as much again for a loaded machine.
-pub const SILENCE_LIMIT: Duration = Duration::from_secs(15);
-
 /// How long a supervisor may take after the second interrupt.
 pub const KILL_LIMIT: Duration = Duration::from_secs(2);
 
@@ -175,6 +168,18 @@ pub enum Stage {
     GivenUp,
 }
 
+/// The bounds of a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// How many cases may run at once; 0 is taken as 1.
+    pub slots: usize,
+    /// After so many failures nothing more is started.
+    pub max_fail: Option<usize>,
+    /// How long a supervisor may be silent when something is due from it: its greeting, or, all
+    /// its clocks having run out, the end of its attempt.
+    pub silence: Duration,
+}
+
 /// The state of a run's schedule.
 #[derive(Debug)]
 pub struct Plan {
@@ -185,7 +190,7 @@ pub struct Plan {
     slots: Vec<Slot>,
     stage: Stage,
     failures: usize,
-    max_fail: Option<usize>,
+    bounds: Bounds,
 }
 
 #[derive(Debug, Default)]
@@ -211,22 +216,22 @@ enum Slot {
 }
 
 impl Plan {
-    /// A plan for these cases, in this order. `slots` of 0 is taken as 1.
-    pub fn new(jobs: Vec<Job>, slots: usize, max_fail: Option<usize>) -> Self {
+    /// A plan for these cases, in this order.
+    pub fn new(jobs: Vec<Job>, bounds: Bounds) -> Self {
         let suite_count = jobs.iter().map(|job| job.suite + 1).max().unwrap_or(0);
         let mut suites: Vec<Suite> = Vec::new();
         suites.resize_with(suite_count, Suite::default);
         for (case, job) in jobs.iter().enumerate() {
             suites[job.suite].queue.push_back(case);
         }
-        let slot_count = slots.max(1).min(jobs.len());
+        let slot_count = bounds.slots.max(1).min(jobs.len());
         Self {
             jobs,
             suites,
             slots: vec![Slot::Vacant; slot_count],
             stage: Stage::Full,
             failures: 0,
-            max_fail,
+            bounds,
         }
     }
 
@@ -378,7 +383,7 @@ impl Plan {
         let (action, patience) = match self.stage {
             Stage::Full | Stage::Draining => return,
             Stage::Asked => {
-                (Action::Ask { slot }, self.jobs[case].grace.saturating_add(SILENCE_LIMIT))
+                (Action::Ask { slot }, self.jobs[case].grace.saturating_add(self.bounds.silence))
             }
             Stage::Killed => (Action::Kill { slot }, KILL_LIMIT),
             Stage::GivenUp => (Action::GiveUp { slot }, Duration::ZERO),
@@ -430,7 +435,7 @@ impl Plan {
     }
 
     fn start(&mut self, slot: usize, case: usize, now: Instant, actions: &mut Vec<Action>) {
-        let limit = self.jobs[case].limit.saturating_add(SILENCE_LIMIT);
+        let limit = self.jobs[case].limit.saturating_add(self.bounds.silence);
         let until = after(now, limit);
         self.slots[slot] = Slot::Running { case, until };
         actions.push(Action::Start { slot, case });
@@ -443,7 +448,7 @@ impl Plan {
         else {
             return;
         };
-        let until = now + GREETING_LIMIT;
+        let until = after(now, self.bounds.silence);
         self.slots[slot] = Slot::Opening { case, until };
         actions.push(Action::Open { slot, suite });
     }
@@ -483,7 +488,7 @@ impl Plan {
     }
 
     fn heed_failures(&mut self) {
-        let too_many = self.max_fail.is_some_and(|limit| self.failures >= limit);
+        let too_many = self.bounds.max_fail.is_some_and(|limit| self.failures >= limit);
         if too_many && self.stage == Stage::Full {
             self.stage = Stage::Draining;
         }
@@ -501,6 +506,7 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const SILENCE: Duration = Duration::from_secs(15);
 
     /// A plan for cases of these suites, each with a limit of 10 s and a grace of 1 s, and the
     /// actions its first step gives.
@@ -511,7 +517,10 @@ mod tests {
     ) -> (Plan, Vec<Action>, Instant) {
         let now = Instant::now();
         let job = |&suite: &usize| Job { suite, limit: 10 * SECOND, grace: SECOND };
-        let mut plan = Plan::new(suites.iter().map(job).collect(), slots, max_fail);
+        let mut plan = Plan::new(
+            suites.iter().map(job).collect(),
+            Bounds { slots, max_fail, silence: SILENCE },
+        );
         let actions = plan.step(Fact::Clock, now);
         (plan, actions, now)
     }
@@ -617,14 +626,14 @@ mod tests {
     fn an_interrupt_shortens_what_a_supervisor_may_take_but_never_lengthens_it() {
         let (mut plan, _, now) = begin(&[0], 1, None);
         plan.step(Fact::Opened { slot: 0 }, now);
-        assert_eq!(plan.next_clock(), Some(now + 10 * SECOND + SILENCE_LIMIT));
+        assert_eq!(plan.next_clock(), Some(now + 10 * SECOND + SILENCE));
         plan.step(Fact::Interrupted, now);
-        assert_eq!(plan.next_clock(), Some(now + SECOND + SILENCE_LIMIT));
+        assert_eq!(plan.next_clock(), Some(now + SECOND + SILENCE));
         let later = now + 10 * SECOND;
         let (mut plan, _, now) = begin(&[0], 1, None);
         plan.step(Fact::Opened { slot: 0 }, now);
         plan.step(Fact::Interrupted, later);
-        assert_eq!(plan.next_clock(), Some(now + 10 * SECOND + SILENCE_LIMIT));
+        assert_eq!(plan.next_clock(), Some(now + 10 * SECOND + SILENCE));
     }
 
     #[test]
@@ -640,7 +649,7 @@ mod tests {
     fn a_silent_supervisor_is_given_up_and_the_slot_goes_on_with_a_new_one() {
         let (mut plan, _, now) = begin(&[0, 0], 1, None);
         plan.step(Fact::Opened { slot: 0 }, now);
-        let late = now + 10 * SECOND + SILENCE_LIMIT;
+        let late = now + 10 * SECOND + SILENCE;
         assert_eq!(plan.step(Fact::Clock, late - SECOND), []);
         assert_eq!(plan.step(Fact::Clock, late), [Action::GiveUp { slot: 0 }]);
         assert_eq!(plan.next_clock(), None, "clearing has no clock here");
@@ -678,7 +687,7 @@ mod tests {
     #[test]
     fn a_supervisor_that_does_not_greet_is_rejected_and_tried_again_later() {
         let (mut plan, _, now) = begin(&[0], 1, None);
-        let late = now + GREETING_LIMIT;
+        let late = now + SILENCE;
         assert_eq!(plan.step(Fact::Clock, late), [Action::Reject { slot: 0 }]);
         assert_eq!(plan.next_clock(), Some(late + START_BACKOFF));
         let actions = plan.step(Fact::Clock, late + START_BACKOFF);

@@ -29,7 +29,7 @@ use super::ledger::{Ended, Ledger};
 use super::run::{ExecuteError, KeepOutput, Limits, RunEnd, SuiteBinary, Summary};
 use super::supervisor::{Duty, Progress, SupervisorId};
 use super::wakeup::{Source, Wakeup, Wakeups};
-use crate::plan::{Action, Afterwards, Fact, GREETING_LIMIT, Job, Plan, Stage, StartFault};
+use crate::plan::{Action, Afterwards, Bounds, Fact, Job, Plan, Stage, StartFault};
 
 /// Between two [`Event::Tick`].
 const TICK: Duration = Duration::from_millis(100);
@@ -96,7 +96,7 @@ impl<'a> Executor<'a> {
     ) -> Result<Self, ExecuteError> {
         let jobs = jobs(&cases, binaries)?;
         let suites = jobs.iter().map(|job| job.suite).collect();
-        let plan = Plan::new(jobs, limits.slots, limits.max_fail);
+        let plan = Plan::new(jobs, bounds(limits));
         let wakeups =
             Wakeups::new().map_err(|error| ExecuteError::new("wait for signals", error))?;
         let crew =
@@ -531,9 +531,9 @@ impl<'a> Executor<'a> {
             return;
         };
         self.crew.dismiss_now(id, now);
-        let (name, limit) = (&self.binaries[suite].name, GREETING_LIMIT.as_secs());
+        let (name, limit) = (&self.binaries[suite].name, self.limits.silence_limit);
         self.start_faults[suite] =
-            format!("suite {name}: its supervisor did not greet within {limit} s");
+            format!("suite {name}: its supervisor did not greet within {limit:?}");
     }
 
     fn start(&mut self, slot: usize, case: usize, now: Instant) {
@@ -664,6 +664,11 @@ fn is_notable(outcome: &Outcome) -> bool {
         | Outcome::Interrupted
         | Outcome::RunnerFault { .. } => true,
     }
+}
+
+fn bounds(limits: &Limits) -> Bounds {
+    let Limits { slots, max_fail, silence_limit: silence, .. } = *limits;
+    Bounds { slots, max_fail, silence }
 }
 
 /// What the plan is told of each case.

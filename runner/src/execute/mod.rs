@@ -21,4 +21,6 @@ mod scribe;
 mod supervisor;
 mod wakeup;
 
-pub use run::{ExecuteError, KeepOutput, Limits, RawOutput, RunEnd, SuiteBinary, Summary, run};
+pub use run::{
+    ExecuteError, KeepOutput, Limits, RawOutput, RunEnd, SILENCE_LIMIT, SuiteBinary, Summary, run,
+};

@@ -4,11 +4,16 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use runner_core::event::{Event, SkipCause};
 use runner_core::expand::{Case, Plan as CasePlan};
 
 use super::executor::Executor;
+
+/// Five seconds for what survives SIGKILL, which a supervisor waits for, and as much again and
+/// more for a loaded machine.
+pub const SILENCE_LIMIT: Duration = Duration::from_secs(15);
 
 /// A suite's binary, as it was when it was listed.
 #[derive(Debug)]
@@ -32,6 +37,10 @@ pub struct Limits {
     pub slots: usize,
     /// After so many failures nothing more is started.
     pub max_fail: Option<usize>,
+    /// How long a supervisor may be silent when something is due from it, beyond every clock of
+    /// the attempt; it needs a few seconds where SIGKILL does not help. [`SILENCE_LIMIT`] unless
+    /// there is a reason.
+    pub silence_limit: Duration,
     /// Room for the captured output of one attempt.
     pub capture_limit_bytes: usize,
     /// What every random choice of a body is derived from.
