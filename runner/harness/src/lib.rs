@@ -42,11 +42,12 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
 use runner_core::memory::Memory;
-use runner_core::protocol::{Done, role, variable};
+use runner_core::protocol::{role, variable};
 
 pub use attempt::{MainLoop, Prepared};
 pub use case::{Case, TestResult, Verdict};
 pub use registry::BodyFuture;
+pub use runner_core::protocol::Done;
 pub use runner_macros::{marks, test};
 
 #[doc(hidden)]
