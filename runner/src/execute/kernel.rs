@@ -10,12 +10,13 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-/// Spawns a command in a session of its own (`setsid(2)`), with `kept` open under the numbers
-/// they have here.
+/// Spawns a command in a session of its own (`setsid(2)`), with no signal blocked (it would
+/// inherit ours) and `kept` open under the numbers they have here.
 pub(super) fn spawn_apart(command: &mut Command, kept: &[BorrowedFd<'_>]) -> io::Result<Child> {
     let numbers: Vec<i32> = kept.iter().map(AsRawFd::as_raw_fd).collect();
     let prepare = move || {
         nix::unistd::setsid()?;
+        SigSet::empty().thread_set_mask()?;
         for &number in &numbers {
             // SAFETY: `kept` is borrowed until `spawn` below returns, and the child has a copy
             // of the parent's fd table: the number is open.
@@ -24,8 +25,8 @@ pub(super) fn spawn_apart(command: &mut Command, kept: &[BorrowedFd<'_>]) -> io:
         }
         Ok(())
     };
-    // SAFETY: between fork and exec the closure only makes the system calls `setsid` and `fcntl`
-    // and reads a vector that was allocated before; both are async-signal-safe.
+    // SAFETY: between fork and exec the closure only calls `setsid`, `pthread_sigmask` and
+    // `fcntl`, which are async-signal-safe, and reads a vector that was allocated before.
     unsafe { command.pre_exec(prepare) };
     command.spawn()
 }

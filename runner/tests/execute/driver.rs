@@ -1,0 +1,141 @@
+//! A process that runs a scenario by `runner::execute::run` and prints every event as a line.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use runner::execute::{KeepOutput, Limits, RawOutput, RunEnd, SuiteBinary, Summary, run};
+use runner_core::event::Event;
+use runner_core::expand::{Case, Plan};
+use runner_core::outcome::{Expectation, LeakPolicy};
+use runner_core::protocol::Capture;
+use runner_core::test::Place;
+use serde::{Deserialize, Serialize};
+
+/// Holds a [`Scenario`] as JSON and makes this binary a driver.
+pub(crate) const SCENARIO: &str = "EXECUTE_SCENARIO";
+
+/// In the environment of every process a scenario starts: what is left of it is found by that.
+pub(crate) const MARK: &str = "EXECUTE_MARK";
+
+/// What a driver does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Scenario {
+    /// Suites; each is this very binary.
+    pub(crate) suites: Vec<Suite>,
+    pub(crate) slots: usize,
+    pub(crate) max_fail: Option<usize>,
+    pub(crate) silence_limit: Duration,
+    pub(crate) keep_all_output: bool,
+    pub(crate) run_dir: PathBuf,
+}
+
+/// One suite of a scenario.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Suite {
+    pub(crate) name: String,
+    /// Names of cases: what `fake` does for each.
+    pub(crate) cases: Vec<String>,
+    /// Added to its environment.
+    pub(crate) env: Vec<(String, String)>,
+    /// Run this instead.
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// The last line a driver prints.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Line {
+    Event(Event),
+    Over { not_started: usize, interrupted: bool, problems: Vec<String> },
+    Error(String),
+}
+
+pub(crate) fn main() {
+    let text = std::env::var(SCENARIO).unwrap();
+    let scenario: Scenario = serde_json::from_str(&text).unwrap();
+    let binaries: Vec<SuiteBinary> = scenario.suites.iter().map(binary).collect();
+    let cases = scenario.suites.iter().flat_map(cases).collect();
+    let mut print = |event: &Event| match event {
+        Event::Tick => {}
+        event => say(&Line::Event(event.clone())),
+    };
+    say(&match run(&binaries, cases, &limits(&scenario), &mut print) {
+        Ok(Summary { not_started, end, problems }) => {
+            Line::Over { not_started, interrupted: end == RunEnd::Interrupted, problems }
+        }
+        Err(error) => Line::Error(error.to_string()),
+    });
+}
+
+fn say(line: &Line) {
+    let text = serde_json::to_string(line).unwrap();
+    let mut stdout = std::io::stdout().lock();
+    // The test may have gone already.
+    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
+fn limits(scenario: &Scenario) -> Limits {
+    Limits {
+        slots: scenario.slots,
+        max_fail: scenario.max_fail,
+        silence_limit: scenario.silence_limit,
+        capture_limit_bytes: 1 << 20,
+        seed: 42,
+        run_dir: scenario.run_dir.clone(),
+        raw_output: RawOutput::Inherit,
+        keep_output: match scenario.keep_all_output {
+            true => KeepOutput::Every,
+            false => KeepOutput::Notable,
+        },
+    }
+}
+
+fn binary(suite: &Suite) -> SuiteBinary {
+    let path = suite.file.clone().unwrap_or_else(|| std::env::current_exe().unwrap());
+    let mut env = suite.env.clone();
+    for name in [MARK, "PATH"] {
+        env.push((name.into(), std::env::var(name).unwrap()));
+    }
+    SuiteBinary {
+        name: suite.name.clone(),
+        file: File::open(&path).unwrap(),
+        path,
+        package_root: env!("CARGO_MANIFEST_DIR").into(),
+        env: env.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+    }
+}
+
+fn cases(suite: &Suite) -> Vec<Case> {
+    suite.cases.iter().map(|name| case(&suite.name, name)).collect()
+}
+
+fn case(suite: &str, name: &str) -> Case {
+    let plan = match name {
+        "skipped" => Plan::Skip { reason: "by mark".into(), place: place() },
+        _ => Plan::Run,
+    };
+    Case {
+        id: format!("{name}::fork"),
+        suite: suite.into(),
+        test: name.into(),
+        place: place(),
+        backend: "fork".into(),
+        axes: [("transport".to_owned(), "uds".to_owned())].into(),
+        plan,
+        expectation: Expectation::Pass,
+        timeout: Duration::from_millis(100),
+        slow_after: Duration::from_secs(60),
+        grace: Duration::from_millis(100),
+        leak_after: Duration::from_millis(10),
+        group: None,
+        leak: LeakPolicy::Fail,
+        capture: Capture::Sys,
+        env: vec![("SPAWN_BACKEND".into(), "fork".into())],
+        marks: Default::default(),
+    }
+}
+
+fn place() -> Place {
+    Place { file: "driver.rs".into(), line: 1 }
+}
