@@ -1,0 +1,307 @@
+//! `#[actor]`.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::{
+    Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, Path, Receiver, Result, Type, TypePath,
+    Visibility,
+};
+
+use crate::signature::Shape;
+
+pub(crate) fn expand(arguments: TokenStream, block: ItemImpl) -> Result<TokenStream> {
+    let named_visibility: Visibility = syn::parse2(arguments)?;
+    let actor = actor_name(&block)?.clone();
+    let functions: Vec<&ImplItemFn> = block
+        .items
+        .iter()
+        .filter_map(|item| if let ImplItem::Fn(function) = item { Some(function) } else { None })
+        .collect();
+    let handle = Handle {
+        name: format_ident!("{actor}Handle"),
+        visibility: widest(named_visibility, &functions),
+    };
+    let methods = functions.iter().filter_map(|function| Method::of(&actor, function).transpose());
+    let methods = methods.collect::<Result<Vec<_>>>()?;
+    let constructor = Constructor::of(&functions)?;
+
+    let handle_type = handle.define(&actor);
+    let handle_methods = handle.implement(&methods);
+    let actor_impl = constructor.implement(&actor, &handle.name, &methods);
+    let method_impls = methods.iter().map(Method::implement);
+    Ok(quote! {
+        #block
+        #handle_type
+        const _: () = {
+            #handle_methods
+            #actor_impl
+            #(#method_impls)*
+        };
+    })
+}
+
+fn actor_name(block: &ItemImpl) -> Result<&Ident> {
+    if let Some((_, path, _)) = &block.trait_ {
+        return Err(Error::new_spanned(
+            path,
+            "an actor's methods are its own: write `impl Type`, without a trait",
+        ));
+    }
+    if !block.generics.params.is_empty() {
+        let why =
+            "what is called from another actor is found by its name, so an actor cannot be generic";
+        return Err(Error::new_spanned(&block.generics, why));
+    }
+    let name = if let Type::Path(TypePath { path, .. }) = &*block.self_ty {
+        Path::get_ident(path)
+    } else {
+        None
+    };
+    name.ok_or_else(|| {
+        Error::new_spanned(
+            &block.self_ty,
+            "name the actor's type without a path: its handle is put beside it",
+        )
+    })
+}
+
+/// What is named, if anything is; else as much as the most visible function.
+fn widest(named: Visibility, functions: &[&ImplItemFn]) -> Visibility {
+    let rank = |visibility: &Visibility| match visibility {
+        Visibility::Inherited => 0,
+        Visibility::Restricted(restricted) if restricted.path.is_ident("crate") => 2,
+        Visibility::Restricted(_) => 1,
+        Visibility::Public(_) => 3,
+    };
+    match named {
+        Visibility::Inherited => functions
+            .iter()
+            .map(|function| &function.vis)
+            .max_by_key(|visibility| rank(visibility))
+            .cloned()
+            .unwrap_or(Visibility::Inherited),
+        named @ (Visibility::Restricted(_) | Visibility::Public(_)) => named,
+    }
+}
+
+/// The type by which others call the actor.
+struct Handle {
+    name: Ident,
+    visibility: Visibility,
+}
+
+impl Handle {
+    fn define(&self, actor: &Ident) -> TokenStream {
+        let Handle { name, visibility } = self;
+        let doc =
+            format!("Calls the methods of a [`{actor}`] in its actor. Clones call the same actor.");
+        quote! {
+            #[doc = #doc]
+            #[derive(Clone, Debug)]
+            #visibility struct #name {
+                portal: ::runtime::Portal,
+            }
+        }
+    }
+
+    fn implement(&self, methods: &[Method<'_>]) -> TokenStream {
+        let name = &self.name;
+        let methods = methods.iter().map(Method::on_handle);
+        quote! {
+            impl #name {
+                #(#methods)*
+            }
+
+            impl ::core::convert::From<::runtime::Portal> for #name {
+                fn from(portal: ::runtime::Portal) -> Self {
+                    Self { portal }
+                }
+            }
+
+            impl ::core::ops::Deref for #name {
+                type Target = ::runtime::Portal;
+                fn deref(&self) -> &::runtime::Portal {
+                    &self.portal
+                }
+            }
+        }
+    }
+}
+
+/// A method that can be called from afar.
+struct Method<'a> {
+    actor: &'a Ident,
+    function: &'a ImplItemFn,
+    shape: Shape,
+    /// Stands for the method where a type is needed.
+    marker: Ident,
+    is_exclusive: IsExclusive,
+}
+
+/// Whether the method needs the state for itself.
+enum IsExclusive {
+    No,
+    Yes,
+}
+
+impl<'a> Method<'a> {
+    /// `None` for a function that is not called from afar.
+    fn of(actor: &'a Ident, function: &'a ImplItemFn) -> Result<Option<Method<'a>>> {
+        let Some(FnArg::Receiver(receiver)) = function.sig.inputs.first() else { return Ok(None) };
+        if function.sig.asyncness.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Method {
+            actor,
+            function,
+            shape: Shape::of(&function.sig)?,
+            marker: format_ident!("Method_{}", function.sig.ident),
+            is_exclusive: IsExclusive::of(receiver)?,
+        }))
+    }
+
+    fn on_handle(&self) -> TokenStream {
+        let Method { function, shape, marker, .. } = self;
+        let (name, visibility) = (&function.sig.ident, &function.vis);
+        let docs = function.attrs.iter().filter(|attribute| attribute.path().is_ident("doc"));
+        let (parameters, tuple) = (shape.parameters(), shape.args_tuple());
+        let (output, error) = (shape.output_type(), shape.error_type());
+        quote! {
+            #(#docs)*
+            #visibility async fn #name(
+                &self, #parameters
+            ) -> ::core::result::Result<#output, ::runtime::CallError<#error>> {
+                self.portal.invoke::<#marker>(#tuple).await
+            }
+        }
+    }
+
+    fn implement(&self) -> TokenStream {
+        let Method { actor, function, shape, marker, is_exclusive } = self;
+        let name = &function.sig.ident;
+        let (args_type, tuple, names) = (shape.args_type(), shape.args_tuple(), shape.names());
+        let (output, error) = (shape.output_type(), shape.error_type());
+        let lock = match is_exclusive {
+            IsExclusive::No => quote!(let state = state.read().await;),
+            IsExclusive::Yes => quote!(let mut state = state.write().await;),
+        };
+        let result = shape.into_result(&quote!(state.#name(#(#names),*).await));
+        quote! {
+            #[allow(non_camel_case_types, reason = "it goes by the method's name")]
+            struct #marker {}
+
+            impl ::runtime::Remote for #marker {
+                const NAME: &'static str = ::core::concat!(
+                    ::core::module_path!(), "::", ::core::stringify!(#actor), "::", ::core::stringify!(#name),
+                    "@", ::core::line!(), ":", ::core::column!()
+                );
+                type Args = #args_type;
+                type Output = #output;
+                type Error = #error;
+            }
+
+            impl ::runtime::__private::Method for #marker {
+                type Actor = #actor;
+                fn run(
+                    state: ::runtime::__private::State<#actor>,
+                    #tuple: #args_type,
+                ) -> impl ::core::future::Future<Output = ::core::result::Result<#output, #error>> + 'static {
+                    async move {
+                        #lock
+                        #result
+                    }
+                }
+            }
+
+            const _: () = {
+                #[::runtime::__private::linkme::distributed_slice(::runtime::__private::ENTRIES)]
+                #[linkme(crate = ::runtime::__private::linkme)]
+                static ENTRY: ::runtime::__private::Entry = ::runtime::__private::Entry::method::<#marker>();
+            };
+        }
+    }
+}
+
+impl IsExclusive {
+    fn of(receiver: &Receiver) -> Result<IsExclusive> {
+        match (&receiver.reference, &receiver.mutability) {
+            (Some(_), None) => Ok(IsExclusive::No),
+            (Some(_), Some(_)) => Ok(IsExclusive::Yes),
+            (None, _) => Err(Error::new_spanned(
+                receiver,
+                "the actor keeps its state: take `&self` or `&mut self`",
+            )),
+        }
+    }
+}
+
+/// How the state is made.
+enum Constructor<'a> {
+    Default,
+    New { function: &'a ImplItemFn, shape: Shape },
+}
+
+impl<'a> Constructor<'a> {
+    fn of(functions: &[&'a ImplItemFn]) -> Result<Constructor<'a>> {
+        match functions
+            .iter()
+            .find(|function| function.sig.ident == "new" && function.sig.receiver().is_none())
+        {
+            None => Ok(Constructor::Default),
+            Some(function) => Ok(Constructor::New { function, shape: Shape::of(&function.sig)? }),
+        }
+    }
+
+    fn implement(&self, actor: &Ident, handle: &Ident, methods: &[Method<'_>]) -> TokenStream {
+        let markers = methods.iter().map(|method| &method.marker);
+        let (init, pattern) = match self {
+            Constructor::Default => (quote!(()), quote!(())),
+            Constructor::New { shape, .. } => (shape.args_type(), shape.args_tuple()),
+        };
+        let (error, construct) = (self.error_type(), self.construct(actor));
+        quote! {
+            impl ::runtime::Actor for #actor {
+                const NAME: &'static str = ::core::concat!(
+                    ::core::module_path!(), "::", ::core::stringify!(#actor), "@", ::core::line!(), ":", ::core::column!()
+                );
+                type Init = #init;
+                type InitError = #error;
+                type Handle = #handle;
+                const METHODS: &'static [&'static str] = &[#(<#markers as ::runtime::Remote>::NAME),*];
+                fn construct(
+                    #pattern: #init,
+                ) -> impl ::core::future::Future<Output = ::core::result::Result<Self, #error>> + 'static {
+                    async move { #construct }
+                }
+            }
+
+            #[::runtime::__private::linkme::distributed_slice(::runtime::__private::ENTRIES)]
+            #[linkme(crate = ::runtime::__private::linkme)]
+            static ENTRY: ::runtime::__private::Entry = ::runtime::__private::Entry::constructor::<#actor>();
+        }
+    }
+
+    fn error_type(&self) -> TokenStream {
+        match self {
+            Constructor::Default => quote!(::runtime::Never),
+            // `Self` in its return type means the actor, as it does here.
+            Constructor::New { shape, .. } => shape.error_type(),
+        }
+    }
+
+    fn construct(&self, actor: &Ident) -> TokenStream {
+        match self {
+            Constructor::Default => {
+                quote!(::core::result::Result::Ok(<#actor as ::core::default::Default>::default()))
+            }
+            Constructor::New { function, shape } => {
+                let names = shape.names();
+                let call = match function.sig.asyncness {
+                    Some(_) => quote!(<#actor>::new(#(#names),*).await),
+                    None => quote!(<#actor>::new(#(#names),*)),
+                };
+                shape.into_result(&call)
+            }
+        }
+    }
+}

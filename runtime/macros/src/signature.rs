@@ -1,0 +1,117 @@
+//! What of a function's signature decides how it is called from afar.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::{Error, FnArg, Ident, PatType, Result, ReturnType, Signature, Type, TypePath};
+
+/// A function's arguments after its receiver, and what it returns.
+pub(crate) struct Shape {
+    names: Vec<Ident>,
+    types: Vec<Type>,
+    returned: Returned,
+}
+
+enum Returned {
+    Value(TokenStream),
+    /// A `Result`, by whatever alias.
+    Result(Type),
+}
+
+impl Shape {
+    pub(crate) fn of(signature: &Signature) -> Result<Shape> {
+        refuse_generics(signature)?;
+        let arguments = signature.inputs.iter().filter_map(|input| match input {
+            FnArg::Receiver(_) => None,
+            FnArg::Typed(typed) => Some(typed),
+        });
+        let types = arguments.map(owned_type).collect::<Result<Vec<_>>>()?;
+        let names = (0..types.len()).map(|index| format_ident!("argument_{index}")).collect();
+        Ok(Shape { names, types, returned: Returned::of(&signature.output)? })
+    }
+
+    /// The arguments' types, as a tuple.
+    pub(crate) fn args_type(&self) -> TokenStream {
+        let types = &self.types;
+        quote!((#(#types,)*))
+    }
+
+    /// The arguments as parameters, for a function that passes them on.
+    pub(crate) fn parameters(&self) -> TokenStream {
+        let (names, types) = (&self.names, &self.types);
+        quote!(#(#names: #types),*)
+    }
+
+    /// The arguments as one tuple: a value, or a pattern.
+    pub(crate) fn args_tuple(&self) -> TokenStream {
+        let names = &self.names;
+        quote!((#(#names,)*))
+    }
+
+    /// The arguments, to call with.
+    pub(crate) fn names(&self) -> &[Ident] {
+        &self.names
+    }
+
+    pub(crate) fn output_type(&self) -> TokenStream {
+        match &self.returned {
+            Returned::Value(value) => value.clone(),
+            Returned::Result(result) => quote!(<#result as ::runtime::__private::Fallible>::Output),
+        }
+    }
+
+    pub(crate) fn error_type(&self) -> TokenStream {
+        match &self.returned {
+            Returned::Value(_) => quote!(::runtime::Never),
+            Returned::Result(result) => quote!(<#result as ::runtime::__private::Fallible>::Error),
+        }
+    }
+
+    /// `call`, whose type is what the function returns, as a `Result`.
+    pub(crate) fn into_result(&self, call: &TokenStream) -> TokenStream {
+        match &self.returned {
+            Returned::Value(_) => quote!(::core::result::Result::Ok(#call)),
+            Returned::Result(_) => quote!(::runtime::__private::Fallible::into_result(#call)),
+        }
+    }
+}
+
+impl Returned {
+    fn of(output: &ReturnType) -> Result<Returned> {
+        match output {
+            ReturnType::Default => Ok(Returned::Value(quote!(()))),
+            ReturnType::Type(_, written)
+                if matches!(**written, Type::ImplTrait(_) | Type::Reference(_)) =>
+            {
+                Err(Error::new_spanned(
+                    written,
+                    "a result is sent to another actor: give it an owned, named type",
+                ))
+            }
+            ReturnType::Type(_, written) if is_result(written) => {
+                Ok(Returned::Result((**written).clone()))
+            }
+            ReturnType::Type(_, written) => Ok(Returned::Value(quote!(#written))),
+        }
+    }
+}
+
+fn is_result(written: &Type) -> bool {
+    let Type::Path(TypePath { path, .. }) = written else { return false };
+    path.segments.last().is_some_and(|last| last.ident == "Result")
+}
+
+fn refuse_generics(signature: &Signature) -> Result<()> {
+    if signature.generics.params.is_empty() {
+        return Ok(());
+    }
+    let why = "what is called from another actor is found by its name, so it cannot be generic";
+    Err(Error::new_spanned(&signature.generics, why))
+}
+
+fn owned_type(argument: &PatType) -> Result<Type> {
+    if matches!(*argument.ty, Type::Reference(_) | Type::ImplTrait(_)) {
+        let why = "an argument is sent to another actor: give it an owned, named type";
+        return Err(Error::new_spanned(&argument.ty, why));
+    }
+    Ok((*argument.ty).clone())
+}

@@ -1,0 +1,66 @@
+//! The tasks an actor owns and does not end without.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+/// Counts the tasks that run and wakes who waits for the last of them. The atomics are for the type's sake: an actor's tasks
+/// run on one thread.
+#[derive(Default)]
+pub(crate) struct Tasks {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    running: AtomicUsize,
+    idle: Notify,
+}
+
+impl Tasks {
+    /// Starts `future` on this actor's thread.
+    ///
+    /// # Panics
+    /// On a thread that runs no actor.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) -> AbortHandle {
+        let running = Running::new(&self.shared);
+        tokio::task::spawn_local(async move {
+            let _running = running;
+            future.await;
+        })
+        .abort_handle()
+    }
+
+    /// Returns when no task runs. Cancel safe.
+    pub(crate) async fn wait_idle(&self) {
+        loop {
+            let idle = self.shared.idle.notified();
+            if self.shared.running.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+}
+
+/// One running task; also one that was aborted or panicked is counted out.
+struct Running {
+    shared: Arc<Shared>,
+}
+
+impl Running {
+    fn new(shared: &Arc<Shared>) -> Running {
+        shared.running.fetch_add(1, Ordering::AcqRel);
+        Running { shared: Arc::clone(shared) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.shared.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.idle.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! A child actor from its first instruction to its last.
+//!
+//! ```text
+//! Hello, Spec read ─► state constructed ─► Hello, Ready written ─► serving ─┬─ cancelled ──► teardown ─► Farewell ─► exit 0
+//!        └─────────────────┴─ BootFailed, exit 1                            ├─ one-shot done ──┘
+//!                                                                           └─ parent gone ─► teardown ────────────► exit 1
+//! ```
+//!
+//! The parent's channel is driven in every stage, so nothing the actor does with its tasks keeps it from reading a cancel.
+
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::program::{call_start_hook, mark_initialised};
+use super::{interrupt, root};
+use crate::actor::{self, Ending, Origin, ThisActor};
+use crate::error::{ActorId, Error, RemoteError};
+use crate::ipc::{Channel, Closed, MemoryEnd};
+use crate::msg::{BootFailure, Message, PROTOCOL, Payload, Spec};
+use crate::rpc::{AnyState, Exposure, Server, catch, find, install_hook};
+use crate::spawn::{Boot, Link};
+
+/// It ended as it should.
+const DONE: i32 = 0;
+/// It never served, or lost its parent.
+const FAILED: i32 = 1;
+
+/// What the thread of every child runs, on every backend.
+pub(crate) fn entry(boot: Boot) -> i32 {
+    mark_initialised();
+    install_hook();
+    interrupt::ignore_in_process(boot.backend);
+    let scheduler = match root::scheduler() {
+        Ok(scheduler) => scheduler,
+        Err(error) => {
+            // There is no channel without a scheduler.
+            eprintln!("actor {}: {error}", boot.name);
+            return FAILED;
+        }
+    };
+    let code = scheduler.block_on(live(boot));
+    // Threads of the blocking pool that are stuck do not keep an actor from ending.
+    scheduler.shutdown_background();
+    code
+}
+
+async fn live(boot: Boot) -> i32 {
+    let id = ActorId { name: boot.name.clone(), uuid: boot.uuid };
+    let mut channel = match open(boot.link) {
+        Ok(channel) => channel,
+        Err(error) => {
+            eprintln!("actor {id}: its channel cannot be opened: {error}");
+            return FAILED;
+        }
+    };
+    let spec = match greet(&mut channel).await {
+        Ok(spec) => *spec,
+        Err(reason) => return stop_short(channel, reason, Vec::new()).await,
+    };
+    let origin = Origin::Child {
+        backend: boot.backend,
+        parent: spec.parent,
+        upward: channel.sender().clone(),
+    };
+    let this = ThisActor::new(id, spec.vars, origin);
+    let _entered = actor::enter(Arc::clone(&this));
+    call_start_hook(&this.id);
+    match prepare(&this, &mut channel, &spec.exposure, spec.state).await {
+        Ok((exposure, state)) => {
+            let server = Server::new(
+                Arc::clone(&this),
+                channel.sender().clone(),
+                exposure,
+                state,
+                spec.life,
+            );
+            Serving { this, channel, server }.live().await
+        }
+        Err(reason) => stop_short(channel, reason, this.take_unclaimed()).await,
+    }
+}
+
+fn open(link: Link) -> io::Result<Channel> {
+    match link {
+        Link::Socket(fd) => Channel::over_socket(fd),
+        Link::Memory(end) => MemoryEnd::from_link(end)
+            .map(Channel::over_memory)
+            .ok_or_else(|| io::Error::other("the link is not one of this crate's")),
+    }
+}
+
+/// Why an actor ends before it serves.
+enum Short {
+    Cancelled,
+    Failed(BootFailure),
+    Orphaned,
+}
+
+async fn stop_short(channel: Channel, reason: Short, failures: Vec<Error>) -> i32 {
+    match reason {
+        Short::Cancelled => say_last(channel, Message::Farewell { failures }, DONE).await,
+        Short::Failed(failure) => say_last(channel, Message::BootFailed(failure), FAILED).await,
+        Short::Orphaned => FAILED,
+    }
+}
+
+async fn say_last(mut channel: Channel, message: Message, code: i32) -> i32 {
+    say(&channel, message);
+    channel.flush().await;
+    code
+}
+
+/// For messages whose number the actor's life bounds. A parent that is gone is noticed where the channel is read.
+fn say(channel: &Channel, message: Message) {
+    let _pushed = channel.sender().push(message);
+}
+
+/// The parent's first words.
+async fn greet(channel: &mut Channel) -> Result<Box<Spec>, Short> {
+    loop {
+        match channel.recv().await {
+            Ok(Message::Hello { protocol: PROTOCOL, .. }) => {}
+            Ok(Message::Hello { protocol, .. }) => {
+                return Err(Short::Failed(BootFailure::Protocol {
+                    theirs: protocol,
+                    ours: PROTOCOL,
+                }));
+            }
+            Ok(Message::Spec(spec)) => return Ok(spec),
+            // It overtook the rest: the start was cancelled before it began here.
+            Ok(Message::CancelActor { .. }) => return Err(Short::Cancelled),
+            Ok(other) => return Err(surprised(&format!("{other:?}"))),
+            Err(Closed::Ended) => return Err(Short::Orphaned),
+            Err(closed) => return Err(surprised(&closed.to_string())),
+        }
+    }
+}
+
+fn surprised(by: &str) -> Short {
+    Short::Failed(BootFailure::Greeting {
+        reason: format!("the parent's first words make no sense: {by}"),
+    })
+}
+
+/// Looks up what is exposed and makes the state.
+async fn prepare(
+    this: &ThisActor,
+    channel: &mut Channel,
+    exposure: &[Cow<'static, str>],
+    state: Option<(Cow<'static, str>, Payload)>,
+) -> Result<(Exposure, Option<AnyState>), Short> {
+    say(
+        channel,
+        Message::Hello { protocol: PROTOCOL, actor: this.id.clone(), pid: std::process::id() },
+    );
+    let exposure = Exposure::resolve(exposure).map_err(Short::Failed)?;
+    let state = match state {
+        Some((constructor, init)) => Some(construct(this, channel, &constructor, init).await?),
+        None => None,
+    };
+    say(channel, Message::Ready);
+    Ok((exposure, state))
+}
+
+/// Runs the user's constructor; the order to end, or the parent's end, ends it too.
+async fn construct(
+    this: &ThisActor,
+    channel: &mut Channel,
+    constructor: &str,
+    init: Payload,
+) -> Result<AnyState, Short> {
+    let entry = find(constructor).map_err(Short::Failed)?;
+    let Some(mut constructing) = entry.construct(init) else {
+        return Err(Short::Failed(BootFailure::Unknown { function: constructor.to_owned() }));
+    };
+    tokio::select! {
+        made = catch(constructing.as_mut()) => match made {
+            Ok(made) => made.map_err(Short::Failed),
+            Err(panic) => {
+                let cause = RemoteError::panicked(&this.id, panic.message, panic.location);
+                Err(Short::Failed(BootFailure::Construct(cause)))
+            }
+        },
+        received = channel.recv() => Err(match received {
+            Ok(Message::CancelActor { .. }) => Short::Cancelled,
+            Ok(other) => surprised(&format!("{other:?}")),
+            Err(_) => Short::Orphaned,
+        }),
+    }
+}
+
+/// An actor that serves.
+struct Serving {
+    this: Arc<ThisActor>,
+    channel: Channel,
+    server: Server,
+}
+
+/// Why an actor stops serving.
+enum Over {
+    /// A one-shot has answered.
+    Done,
+    Cancelled(Ending),
+    /// The parent is gone, or its words make no sense any more.
+    Orphaned,
+}
+
+/// What has to be done about a message.
+enum Step {
+    Served,
+    Over(Over),
+}
+
+impl Serving {
+    async fn live(mut self) -> i32 {
+        let code = match self.serve().await {
+            Over::Done => self.wind_up().await,
+            Over::Cancelled(ending) => self.tear_down(ending).await,
+            Over::Orphaned => self.tear_down_orphaned().await,
+        };
+        let Serving { this, channel, server } = self;
+        // The user's state, and what its destructor does, belongs to the actor's life.
+        drop(server);
+        match code {
+            DONE => {
+                say_last(channel, Message::Farewell { failures: this.take_unclaimed() }, DONE).await
+            }
+            failed => failed,
+        }
+    }
+
+    async fn serve(&mut self) -> Over {
+        loop {
+            let received = tokio::select! {
+                biased;
+                received = self.channel.recv() => received,
+                () = self.server.wait_done() => return Over::Done,
+            };
+            match self.on_received(received) {
+                Step::Served => {}
+                Step::Over(over) => return over,
+            }
+        }
+    }
+
+    fn on_received(&self, received: Result<Message, Closed>) -> Step {
+        match received {
+            Ok(Message::Call { id, function, args }) => self.server.on_call(id, &function, args),
+            Ok(Message::CancelCall { id }) => self.server.on_cancel_call(id),
+            Ok(Message::CancelActor { by, within }) => {
+                return Step::Over(Over::Cancelled(Ending {
+                    by,
+                    deadline: Instant::now() + within,
+                }));
+            }
+            Ok(
+                Message::Hello { .. }
+                | Message::Spec(_)
+                | Message::Ready
+                | Message::BootFailed(_)
+                | Message::Return { .. }
+                | Message::Failed { .. }
+                | Message::CancelAck
+                | Message::Progress
+                | Message::Farewell { .. },
+            )
+            | Err(_) => return Step::Over(Over::Orphaned),
+        }
+        Step::Served
+    }
+
+    /// Nothing is left to serve; nurseries that were dropped may still be ending.
+    async fn wind_up(&mut self) -> i32 {
+        match self.wait_idle().await {
+            Idle::Yes => DONE,
+            Idle::Over(Over::Done) => DONE,
+            Idle::Over(Over::Cancelled(ending)) => Box::pin(self.tear_down(ending)).await,
+            Idle::Over(Over::Orphaned) => self.tear_down_orphaned().await,
+        }
+    }
+
+    async fn tear_down(&mut self, ending: Ending) -> i32 {
+        let by = ending.by.clone();
+        self.this.begin_ending(ending);
+        say(&self.channel, Message::CancelAck);
+        self.channel.flush().await;
+        let_ready_tasks_run().await;
+        self.server.abort_all(&by);
+        loop {
+            match self.wait_idle().await {
+                Idle::Yes | Idle::Over(Over::Done) => return DONE,
+                // Asked again, perhaps with less time.
+                Idle::Over(Over::Cancelled(again)) => {
+                    self.this.begin_ending(again);
+                    say(&self.channel, Message::CancelAck);
+                }
+                Idle::Over(Over::Orphaned) => return self.tear_down_orphaned().await,
+            }
+        }
+    }
+
+    /// Nobody waits for this actor, and nobody would kill it: it bounds its own teardown.
+    async fn tear_down_orphaned(&mut self) -> i32 {
+        interrupt::restore_in_process(&self.this);
+        let patience = self.this.vars.timings.orphan;
+        let by = self.this.id.clone();
+        self.this.begin_ending(Ending { by: by.clone(), deadline: Instant::now() + patience });
+        self.server.abort_all(&by);
+        // What has not ended by then dies with the process, or is abandoned with the thread.
+        let _idle =
+            tokio::time::timeout(patience + patience / 2, self.this.tasks.wait_idle()).await;
+        FAILED
+    }
+
+    /// Waits for the actor's tasks, and reads the channel meanwhile.
+    async fn wait_idle(&mut self) -> Idle {
+        loop {
+            let received = tokio::select! {
+                biased;
+                () = self.this.tasks.wait_idle() => return Idle::Yes,
+                received = self.channel.recv() => received,
+            };
+            match self.on_received(received) {
+                Step::Served => {}
+                Step::Over(over) => return Idle::Over(over),
+            }
+        }
+    }
+}
+
+/// Whether an actor's tasks have ended.
+enum Idle {
+    Yes,
+    /// Something else came first.
+    Over(Over),
+}
+
+/// A cancel arrives where a task waits: what is ready goes on first, so that a failure that has already happened is told, and
+/// not lost to the cancel. Twice, because what the first round finds (sockets, timers) wakes tasks for the second.
+async fn let_ready_tasks_run() {
+    tokio::task::yield_now().await;
+    tokio::task::yield_now().await;
+}

@@ -1,0 +1,95 @@
+//! The root of a tree.
+
+use std::panic::resume_unwind;
+use std::pin::pin;
+
+use tokio::runtime::{Builder, LocalRuntime};
+use uuid::Uuid;
+
+use super::program::{call_start_hook, is_initialised};
+use crate::actor::{self, Origin, ThisActor};
+use crate::error::{ActorId, Error, Result};
+use crate::msg::{Timings, Vars};
+use crate::rpc::catch;
+use crate::spawn::{Backend, UnknownBackend};
+
+/// The variable that names the backend of a program's actors, for [`RootConfig::from_env`].
+const BACKEND_VARIABLE: &str = "RUNTIME_BACKEND";
+
+/// What a root actor hands down to its tree.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RootConfig {
+    /// The root's name. Default: `root`.
+    pub name: String,
+    /// The backend of children for which none is named. Default: `exec`.
+    pub backend: Backend,
+    /// How long starts and teardowns may take.
+    pub timings: Timings,
+}
+
+impl Default for RootConfig {
+    fn default() -> RootConfig {
+        RootConfig { name: "root".to_owned(), backend: Backend::Exec, timings: Timings::default() }
+    }
+}
+
+impl RootConfig {
+    /// The default, with the backend that the variable `RUNTIME_BACKEND` names, if it is set.
+    ///
+    /// # Errors
+    /// If it names none.
+    pub fn from_env() -> Result<RootConfig, UnknownBackend> {
+        let default = RootConfig::default();
+        match std::env::var(BACKEND_VARIABLE) {
+            Ok(name) => Ok(RootConfig { backend: name.parse()?, ..default }),
+            Err(_) => Ok(default),
+        }
+    }
+}
+
+/// Runs a root actor on this thread: `body`, then the teardown of whatever is left of its tree. Returns when all of it has
+/// ended and been reaped.
+///
+/// # Errors
+/// [`Error::NotInitialised`] before [`init`](crate::init), [`Error::SecondRoot`] inside an actor, [`Error::System`] if no
+/// scheduler could be made.
+///
+/// # Panics
+/// If `body` does, after the teardown; and inside a tokio runtime.
+pub fn block_on_root<F: Future>(config: RootConfig, body: F) -> Result<F::Output> {
+    if !is_initialised() {
+        return Err(Error::NotInitialised);
+    }
+    if let Ok(this) = actor::this() {
+        return Err(Error::SecondRoot(this.id.clone()));
+    }
+    let scheduler = scheduler()?;
+    let id = ActorId { name: config.name, uuid: Uuid::new_v4() };
+    let vars = Vars { backend: config.backend, timings: config.timings };
+    let this = ThisActor::new(id, vars, Origin::Root);
+    let _entered = actor::enter(std::sync::Arc::clone(&this));
+    call_start_hook(&this.id);
+    let outcome = scheduler.block_on(async {
+        let outcome = catch(pin!(body)).await;
+        this.tasks.wait_idle().await;
+        outcome
+    });
+    scheduler.shutdown_background();
+    for failure in this.take_unclaimed() {
+        // A dropped nursery's. Above a root there is nobody else to tell.
+        eprintln!("runtime: in a nursery that was dropped: {failure}");
+    }
+    outcome.map_err(|panic| resume_unwind(panic.payload))
+}
+
+/// The scheduler of one actor: everything on the calling thread.
+pub(super) fn scheduler() -> Result<LocalRuntime> {
+    Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .map_err(|error| Error::System {
+            what: "making an actor's scheduler".to_owned(),
+            reason: error.to_string(),
+        })
+}

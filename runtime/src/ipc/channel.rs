@@ -1,0 +1,246 @@
+//! One channel, whatever it runs over.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use super::queue::{Queue, Sender};
+use super::socket::Socket;
+use crate::msg::{Form, Garbage, Message};
+
+/// An end of a channel, owned by the task that drives it: polling it for messages also writes what was pushed into its
+/// [`Sender`]. Dropping it closes the channel.
+pub(crate) struct Channel {
+    sender: Sender,
+    wire: Wire,
+}
+
+enum Wire {
+    Socket(Box<Socket>),
+    Memory { incoming: Arc<Queue>, outgoing: Arc<Queue> },
+}
+
+/// Why no more messages come.
+#[derive(Debug)]
+pub(crate) enum Closed {
+    /// The other end was closed, between two messages.
+    Ended,
+    /// The other end was closed within a message.
+    Torn,
+    /// The other end sent what no peer of ours sends.
+    Garbage(Garbage),
+    /// The operating system says no.
+    Refused(io::Error),
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Closed::Ended => f.write_str("the other end closed it"),
+            Closed::Torn => f.write_str("the other end closed it in the middle of a message"),
+            Closed::Garbage(garbage) => write!(f, "the other end sent garbage: {garbage}"),
+            Closed::Refused(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// The child's end of an in-memory channel, as [`Link::Memory`](crate::spawn::Link) carries it.
+pub(crate) struct MemoryEnd {
+    incoming: Arc<Queue>,
+    outgoing: Arc<Queue>,
+}
+
+impl MemoryEnd {
+    /// From what a link carried. `None` if it is something else.
+    pub(crate) fn from_link(link: Box<dyn Any + Send>) -> Option<MemoryEnd> {
+        link.downcast().ok().map(|end| *end)
+    }
+}
+
+impl Channel {
+    /// Over a connected stream socket that does not block. Needs the actor's runtime around it.
+    pub(crate) fn over_socket(fd: OwnedFd) -> io::Result<Channel> {
+        let queue = Queue::new();
+        let sender = queue.sender(Form::Bytes);
+        Ok(Channel { sender, wire: Wire::Socket(Box::new(Socket::new(fd, queue)?)) })
+    }
+
+    /// Between two threads: one end to drive, the other to send along.
+    pub(crate) fn in_memory() -> (Channel, MemoryEnd) {
+        let (there, back) = (Queue::new(), Queue::new());
+        let ours = Channel::over_memory(MemoryEnd {
+            incoming: Arc::clone(&back),
+            outgoing: Arc::clone(&there),
+        });
+        (ours, MemoryEnd { incoming: there, outgoing: back })
+    }
+
+    /// The end that was sent along.
+    pub(crate) fn over_memory(end: MemoryEnd) -> Channel {
+        let MemoryEnd { incoming, outgoing } = end;
+        Channel { sender: outgoing.sender(Form::Value), wire: Wire::Memory { incoming, outgoing } }
+    }
+
+    /// Where to push what is to be sent.
+    pub(crate) fn sender(&self) -> &Sender {
+        &self.sender
+    }
+
+    /// The next message; meanwhile, writes what was pushed. After [`Closed`] it is not to be polled again.
+    pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Closed>> {
+        match &mut self.wire {
+            Wire::Socket(socket) => socket.poll_recv(cx),
+            Wire::Memory { incoming, .. } => {
+                Poll::Ready(ready!(incoming.poll_pop(cx)).ok_or(Closed::Ended))
+            }
+        }
+    }
+
+    /// Like [`Channel::poll_recv`]. Cancel safety: a dropped future loses no message.
+    pub(crate) async fn recv(&mut self) -> Result<Message, Closed> {
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Writes what was pushed; ready when nothing is left to write, or nobody to read it.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.wire {
+            Wire::Socket(socket) => socket.poll_flush(cx),
+            Wire::Memory { .. } => Poll::Ready(()),
+        }
+    }
+
+    /// Like [`Channel::poll_flush`].
+    pub(crate) async fn flush(&mut self) {
+        std::future::poll_fn(|cx| self.poll_flush(cx)).await;
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.sender.close();
+        match &self.wire {
+            Wire::Socket(_) => {}
+            Wire::Memory { incoming, outgoing } => {
+                incoming.close();
+                outgoing.close();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::msg::Payload;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    fn sockets() -> (UnixStream, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        (ours, theirs)
+    }
+
+    fn pair(form: Form) -> (Channel, Channel) {
+        match form {
+            Form::Bytes => {
+                let (ours, theirs) = sockets();
+                (
+                    Channel::over_socket(ours.into()).unwrap(),
+                    Channel::over_socket(theirs.into()).unwrap(),
+                )
+            }
+            Form::Value => {
+                let (ours, end) = Channel::in_memory();
+                (ours, Channel::over_memory(end))
+            }
+        }
+    }
+
+    /// Drives `sender_end` for its writes while `receiver_end` is awaited.
+    async fn carried(
+        sender_end: &mut Channel,
+        receiver_end: &mut Channel,
+    ) -> Result<Message, Closed> {
+        tokio::select! {
+            message = receiver_end.recv() => message,
+            _ = sender_end.recv() => panic!("nothing was sent this way"),
+        }
+    }
+
+    #[test]
+    fn both_kinds_carry_values_both_ways_and_end() {
+        for form in [Form::Bytes, Form::Value] {
+            run(async {
+                let (mut a, mut b) = pair(form);
+                let value = Payload::pack(41_u32, a.sender().form()).unwrap();
+                a.sender().send(Message::Return { id: 1, value }).await.unwrap();
+                let Ok(Message::Return { id: 1, value }) = carried(&mut a, &mut b).await else {
+                    panic!("{form:?}")
+                };
+                assert_eq!(value.unpack::<u32>().unwrap(), 41);
+                b.sender().push(Message::Ready).unwrap();
+                assert!(matches!(carried(&mut b, &mut a).await, Ok(Message::Ready)));
+                drop(b);
+                assert!(matches!(a.recv().await, Err(Closed::Ended)), "{form:?}");
+            });
+        }
+    }
+
+    #[test]
+    fn a_large_value_and_a_cancel_both_arrive() {
+        run(async {
+            let (mut a, mut b) = pair(Form::Bytes);
+            let value = Payload::Bytes(vec![7; 8 << 20]);
+            a.sender().send(Message::Return { id: 1, value }).await.unwrap();
+            a.sender().push(Message::CancelCall { id: 9 }).unwrap();
+            assert!(matches!(carried(&mut a, &mut b).await, Ok(Message::CancelCall { id: 9 })));
+            let Ok(Message::Return { value, .. }) = carried(&mut a, &mut b).await else { panic!() };
+            assert_eq!(value.weight_bytes(), 8 << 20);
+        });
+    }
+
+    #[test]
+    fn what_was_written_before_the_end_is_read_before_the_end() {
+        run(async {
+            let (mut a, b) = pair(Form::Bytes);
+            let mut b = b;
+            b.sender().push(Message::Ready).unwrap();
+            b.flush().await;
+            drop(b);
+            // The end that is gone takes no writes; that must not hide what it said.
+            a.sender().push(Message::CancelAck).unwrap();
+            assert!(matches!(a.recv().await, Ok(Message::Ready)));
+            assert!(matches!(a.recv().await, Err(Closed::Ended)));
+        });
+    }
+
+    #[test]
+    fn garbage_closes_the_channel_with_an_error() {
+        run(async {
+            let (ours, mut theirs) = sockets();
+            let mut channel = Channel::over_socket(ours.into()).unwrap();
+            theirs.write_all(&[0xff; 64]).unwrap();
+            assert!(matches!(channel.recv().await, Err(Closed::Garbage(Garbage::TooLong(_)))));
+        });
+    }
+
+    #[test]
+    fn an_end_within_a_message_is_torn() {
+        run(async {
+            let (ours, mut theirs) = sockets();
+            let mut channel = Channel::over_socket(ours.into()).unwrap();
+            theirs.write_all(&[9, 0, 0, 0, 1]).unwrap();
+            drop(theirs);
+            assert!(matches!(channel.recv().await, Err(Closed::Torn)));
+        });
+    }
+}

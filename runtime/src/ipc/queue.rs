@@ -1,0 +1,266 @@
+//! Messages on their way out.
+//!
+//! Bounded by weight: a sender waits while the queue is full. Control messages are exempt, and overtake. Their number is
+//! bounded by what they are about: a cancel for each call in flight, one cancel and one acknowledgement for an actor, a
+//! progress report for each step of a teardown.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use tokio::sync::Notify;
+
+use crate::msg::{Form, Message};
+
+/// A queue that holds this much makes its senders wait. One message is always taken.
+const FULL_BYTES: usize = 256 << 10;
+
+/// The end that messages are pushed into. Clones push into the same queue.
+#[derive(Clone)]
+pub(crate) struct Sender {
+    queue: Arc<Queue>,
+    form: Form,
+}
+
+/// Nobody will take messages any more.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+impl Sender {
+    /// In which form payloads go into it.
+    pub(crate) fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Pushes `message`, waiting for room first.
+    ///
+    /// Cancel safety: a dropped future has either pushed the message or not, never in part.
+    pub(crate) async fn send(&self, message: Message) -> Result<(), Gone> {
+        let mut message = message;
+        loop {
+            // Registered before the look at the queue: room made in between is not missed.
+            let room = self.queue.room.notified();
+            match self.queue.try_push(message) {
+                Pushed::Yes => return Ok(()),
+                Pushed::Gone => return Err(Gone),
+                Pushed::Full(again) => message = again,
+            }
+            room.await;
+        }
+    }
+
+    /// Pushes `message` without regard to room: for control messages, and for the few that are sent once.
+    pub(crate) fn push(&self, message: Message) -> Result<(), Gone> {
+        self.queue.push(message)
+    }
+
+    /// Cancels a call: takes it back if it was not yet sent, else says so to the peer. A cancel overtakes, and must not
+    /// overtake its own call.
+    pub(crate) fn cancel_call(&self, id: u64) {
+        if !self.queue.take_back(id) {
+            // A peer that is gone has no call to cancel.
+            let _pushed = self.queue.push(Message::CancelCall { id });
+        }
+    }
+
+    /// Ends the queue: what is in it can still be taken, nothing more is.
+    pub(crate) fn close(&self) {
+        self.queue.close();
+    }
+}
+
+/// The queue itself, shared by those who push and the one that pops.
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    room: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    control: VecDeque<Message>,
+    ordinary: VecDeque<Message>,
+    /// Of `ordinary`.
+    weight_bytes: usize,
+    popper: Option<Waker>,
+    closed: bool,
+}
+
+enum Pushed {
+    Yes,
+    Full(Message),
+    Gone,
+}
+
+impl Queue {
+    pub(crate) fn new() -> Arc<Queue> {
+        Arc::new(Queue { state: Mutex::default(), room: Notify::new() })
+    }
+
+    pub(crate) fn sender(self: &Arc<Queue>, form: Form) -> Sender {
+        Sender { queue: Arc::clone(self), form }
+    }
+
+    /// The next message; `None` when the queue was closed and is empty. One popper only: the last that polled is woken.
+    pub(crate) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        let mut state = self.lock();
+        if let Some(message) = state.control.pop_front() {
+            return Poll::Ready(Some(message));
+        }
+        if let Some(message) = state.ordinary.pop_front() {
+            let was_full = state.is_full();
+            state.weight_bytes -= message.weight_bytes();
+            let has_room = was_full && !state.is_full();
+            drop(state);
+            if has_room {
+                self.room.notify_waiters();
+            }
+            return Poll::Ready(Some(message));
+        }
+        if state.closed {
+            return Poll::Ready(None);
+        }
+        if !state.popper.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.popper = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let popper = state.popper.take();
+        drop(state);
+        self.room.notify_waiters();
+        popper.into_iter().for_each(Waker::wake);
+    }
+
+    /// Removes a call that is still here.
+    fn take_back(&self, call: u64) -> bool {
+        let mut state = self.lock();
+        let place = state
+            .ordinary
+            .iter()
+            .position(|message| matches!(message, Message::Call { id, .. } if *id == call));
+        let Some(taken) = place.and_then(|place| state.ordinary.remove(place)) else {
+            return false;
+        };
+        state.weight_bytes -= taken.weight_bytes();
+        drop(state);
+        self.room.notify_waiters();
+        true
+    }
+
+    fn try_push(&self, message: Message) -> Pushed {
+        let state = self.lock();
+        if state.closed {
+            return Pushed::Gone;
+        }
+        if state.is_full() {
+            return Pushed::Full(message);
+        }
+        Queue::put(state, message);
+        Pushed::Yes
+    }
+
+    fn push(&self, message: Message) -> Result<(), Gone> {
+        let state = self.lock();
+        if state.closed {
+            return Err(Gone);
+        }
+        Queue::put(state, message);
+        Ok(())
+    }
+
+    fn put(mut state: MutexGuard<'_, State>, message: Message) {
+        if message.is_control() {
+            state.control.push_back(message);
+        } else {
+            state.weight_bytes += message.weight_bytes();
+            state.ordinary.push_back(message);
+        }
+        let popper = state.popper.take();
+        drop(state);
+        popper.into_iter().for_each(Waker::wake);
+    }
+
+    /// A panic while the lock is held leaves a queue that is whole: each change to it is one step.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        self.weight_bytes >= FULL_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::msg::Payload;
+
+    fn pop(queue: &Queue) -> Poll<Option<Message>> {
+        queue.poll_pop(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn value(id: u64, bytes: usize) -> Message {
+        Message::Return { id, value: Payload::Bytes(vec![0; bytes]) }
+    }
+
+    #[test]
+    fn control_overtakes_and_the_rest_keeps_its_order() {
+        let queue = Queue::new();
+        let sender = queue.sender(Form::Bytes);
+        for message in [value(1, 0), value(2, 0), Message::CancelAck, value(3, 0)] {
+            sender.push(message).unwrap();
+        }
+        let order: Vec<String> = std::iter::from_fn(|| {
+            if let Poll::Ready(Some(m)) = pop(&queue) { Some(format!("{m:?}")) } else { None }
+        })
+        .map(|text| text.chars().filter(|c| c.is_ascii_digit()).take(1).collect())
+        .collect();
+        assert_eq!(order, ["", "1", "2", "3"]);
+    }
+
+    #[test]
+    fn a_cancelled_call_that_was_not_sent_is_taken_back() {
+        let queue = Queue::new();
+        let sender = queue.sender(Form::Bytes);
+        let call =
+            |id| Message::Call { id, function: "f".into(), args: Payload::Bytes(Vec::new()) };
+        sender.push(call(1)).unwrap();
+        sender.push(call(2)).unwrap();
+        sender.cancel_call(1);
+        assert!(matches!(pop(&queue), Poll::Ready(Some(Message::Call { id: 2, .. }))));
+        assert!(pop(&queue).is_pending());
+        sender.cancel_call(2);
+        assert!(matches!(pop(&queue), Poll::Ready(Some(Message::CancelCall { id: 2 }))));
+    }
+
+    #[test]
+    fn a_full_queue_makes_senders_wait_but_not_control() {
+        let queue = Queue::new();
+        let sender = queue.sender(Form::Bytes);
+        sender.push(value(1, FULL_BYTES)).unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut second = Box::pin(sender.send(value(2, 0)));
+        assert!(second.as_mut().poll(&mut cx).is_pending());
+        sender.push(Message::CancelAck).unwrap();
+        assert!(matches!(pop(&queue), Poll::Ready(Some(Message::CancelAck))));
+        assert!(second.as_mut().poll(&mut cx).is_pending());
+        assert!(matches!(pop(&queue), Poll::Ready(Some(Message::Return { id: 1, .. }))));
+        assert_eq!(second.as_mut().poll(&mut cx), Poll::Ready(Ok(())));
+    }
+
+    #[test]
+    fn a_closed_queue_gives_what_it_has_and_takes_no_more() {
+        let queue = Queue::new();
+        let sender = queue.sender(Form::Bytes);
+        sender.push(value(1, 0)).unwrap();
+        sender.close();
+        assert_eq!(sender.push(value(2, 0)), Err(Gone));
+        assert!(matches!(pop(&queue), Poll::Ready(Some(Message::Return { id: 1, .. }))));
+        assert!(matches!(pop(&queue), Poll::Ready(None)));
+    }
+}

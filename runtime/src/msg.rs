@@ -1,0 +1,603 @@
+//! The messages between a parent and its child, and their form on a byte stream.
+//!
+//! A frame is its body's length as four bytes, little-endian, and the body: one [`Message`] in postcard's format. The set is
+//! closed; both ends say [`Message::Hello`] first, so that two versions refuse each other by name. Whatever bytes arrive,
+//! the decoder answers with a message, with "not yet", or with [`Garbage`]: it neither panics nor allocates more than the
+//! limit allows.
+//!
+//! Used by `ipc` (frames) and by `rpc` and `supervise` (messages). No input or output here.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ActorId, Error, RemoteError};
+use crate::spawn::Backend;
+
+/// The version of this file. A peer with another is refused.
+pub(crate) const PROTOCOL: u32 = 1;
+
+/// The largest body of a frame, in bytes. A value that does not fit is refused where it is sent.
+pub const FRAME_LIMIT_BYTES: usize = 64 << 20;
+
+/// What of a frame's limit is kept for everything around a payload.
+const ENVELOPE_BYTES: usize = 64 << 10;
+
+/// Everything a parent and its child say to each other.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Message {
+    /// First in both directions.
+    Hello { protocol: u32, actor: ActorId, pid: u32 },
+    /// Second from the parent: what the child is to be.
+    Spec(Box<Spec>),
+    /// The child serves.
+    Ready,
+    /// The child will not serve, and ends.
+    BootFailed(BootFailure),
+    /// Run a function. The id is the caller's, and unique on this channel.
+    Call { id: u64, function: Cow<'static, str>, args: Payload },
+    /// The function's value.
+    Return { id: u64, value: Payload },
+    /// There is no value.
+    Failed { id: u64, failure: Failure },
+    /// The caller no longer waits: end the function.
+    CancelCall { id: u64 },
+    /// End the actor, all below it first, `within` this time.
+    CancelActor { by: ActorId, within: Duration },
+    /// [`Message::CancelActor`] was read.
+    CancelAck,
+    /// A step of the teardown below was made: it is not stuck.
+    Progress,
+    /// The last from the child: what failed in it that it could tell nobody.
+    Farewell { failures: Vec<Error> },
+}
+
+/// What a child is to be.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Spec {
+    pub parent: ActorId,
+    pub vars: Vars,
+    /// The names of the functions it serves; nothing else is looked up.
+    pub exposure: Vec<Cow<'static, str>>,
+    /// The constructor of its state and the constructor's arguments.
+    pub state: Option<(Cow<'static, str>, Payload)>,
+    pub life: Life,
+}
+
+/// How long an actor lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Life {
+    /// Until it is cancelled.
+    Daemon,
+    /// Until its first call has been answered.
+    OneShot,
+}
+
+/// What the whole tree knows, set at its root and handed down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Vars {
+    /// On which backend a child is started that is given none.
+    pub backend: Backend,
+    pub timings: Timings,
+}
+
+/// How long each wait of a start and of a teardown may take. Handed down the tree; what is left of a parent's own deadline
+/// bounds a child's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timings {
+    /// From the start of an actor to its being ready. Default 10 s.
+    pub boot: Duration,
+    /// From the request to end to its acknowledgement. Default 0.5 s.
+    pub ack: Duration,
+    /// From the request to the end of an actor that acknowledged. Default 1.6 s.
+    pub soft: Duration,
+    /// From SIGTERM to SIGKILL. Default 0.25 s.
+    pub terminate: Duration,
+    /// From the request to leaving alone a thread that does not end. Default 3 s.
+    pub abandon: Duration,
+    /// What an actor whose parent vanished gives its own tree to end. Default 1 s.
+    pub orphan: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Timings {
+        Timings {
+            boot: Duration::from_secs(10),
+            ack: Duration::from_millis(500),
+            soft: Duration::from_millis(1600),
+            terminate: Duration::from_millis(250),
+            abandon: Duration::from_secs(3),
+            orphan: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Why a child will not serve.
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+pub(crate) enum BootFailure {
+    /// The other end speaks another version.
+    #[error("the parent speaks version {theirs} of the protocol, and this program {ours}")]
+    Protocol { theirs: u32, ours: u32 },
+    /// Its first messages were not those of a parent.
+    #[error("{reason}")]
+    Greeting { reason: String },
+    /// A function or constructor this program does not have: it is another program than its parent's.
+    #[error("this program has no {function}")]
+    Unknown { function: String },
+    /// Two functions of this program answer to one name.
+    #[error("this program has {function} twice")]
+    Ambiguous { function: String },
+    /// The constructor failed or panicked.
+    #[error("{0}")]
+    Construct(RemoteError),
+    /// The constructor was given what is not its own.
+    #[error("the arguments of {constructor} are not its own: {reason}")]
+    Arguments { constructor: String, reason: String },
+}
+
+/// Why a call has no value.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Failure {
+    /// The function returned its error.
+    Returned(RemoteError),
+    /// The function panicked.
+    Panicked(RemoteError),
+    NotExposed,
+    /// The arguments were not the function's, or its value could not be sent.
+    Unsendable {
+        what: String,
+        reason: String,
+    },
+    /// The actor is ending.
+    Cancelled {
+        by: ActorId,
+    },
+}
+
+/// A value on its way: as bytes between processes, as itself between threads.
+pub(crate) enum Payload {
+    Bytes(Vec<u8>),
+    Value(Box<dyn Any + Send>),
+}
+
+/// Whether a channel takes values as themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Bytes,
+    Value,
+}
+
+impl Payload {
+    /// `value` in the form that a channel takes.
+    pub(crate) fn pack<T: Serialize + Send + 'static>(
+        value: T,
+        form: Form,
+    ) -> Result<Payload, Unpackable> {
+        match form {
+            Form::Value => Ok(Payload::Value(Box::new(value))),
+            Form::Bytes => {
+                let bytes = postcard::to_stdvec(&value)
+                    .map_err(|error| Unpackable::Type(error.to_string()))?;
+                if bytes.len() > FRAME_LIMIT_BYTES - ENVELOPE_BYTES {
+                    return Err(Unpackable::Size(bytes.len()));
+                }
+                Ok(Payload::Bytes(bytes))
+            }
+        }
+    }
+
+    /// The value again.
+    pub(crate) fn unpack<T: for<'de> Deserialize<'de> + 'static>(self) -> Result<T, Unpackable> {
+        match self {
+            Payload::Bytes(bytes) => {
+                postcard::from_bytes(&bytes).map_err(|error| Unpackable::Type(error.to_string()))
+            }
+            Payload::Value(value) => value
+                .downcast::<T>()
+                .map(|value| *value)
+                .map_err(|_| Unpackable::Type(format!("it is no {}", std::any::type_name::<T>()))),
+        }
+    }
+
+    /// About how much memory it holds, in bytes.
+    pub(crate) fn weight_bytes(&self) -> usize {
+        match self {
+            Payload::Bytes(bytes) => bytes.len(),
+            Payload::Value(_) => 0,
+        }
+    }
+}
+
+/// A value that cannot be sent, or bytes that are not the expected value.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unpackable {
+    #[error("{0}")]
+    Type(String),
+    #[error("{0} bytes, and a message holds at most {limit}", limit = FRAME_LIMIT_BYTES - ENVELOPE_BYTES)]
+    Size(usize),
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Payload::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Payload::Value(_) => f.write_str("a value"),
+        }
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Payload::Bytes(bytes) => serializer.serialize_bytes(bytes),
+            Payload::Value(_) => Err(serde::ser::Error::custom("a value packed for a thread")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Payload, D::Error> {
+        deserializer.deserialize_byte_buf(BytesVisitor).map(Payload::Bytes)
+    }
+}
+
+/// Takes bytes in one copy; serde's own `Vec<u8>` goes byte by byte.
+struct BytesVisitor;
+
+impl serde::de::Visitor<'_> for BytesVisitor {
+    type Value = Vec<u8>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+        Ok(bytes.to_vec())
+    }
+
+    fn visit_byte_buf<E: serde::de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+        Ok(bytes)
+    }
+}
+
+impl Message {
+    /// Whether it goes before whatever waits to be sent: all that steers, nothing that carries a value.
+    pub(crate) fn is_control(&self) -> bool {
+        match self {
+            Message::CancelCall { .. }
+            | Message::CancelActor { .. }
+            | Message::CancelAck
+            | Message::Progress => true,
+            Message::Hello { .. }
+            | Message::Spec(_)
+            | Message::Ready
+            | Message::BootFailed(_)
+            | Message::Call { .. }
+            | Message::Return { .. }
+            | Message::Failed { .. }
+            | Message::Farewell { .. } => false,
+        }
+    }
+
+    /// About how much memory it holds while it waits to be sent, in bytes.
+    pub(crate) fn weight_bytes(&self) -> usize {
+        let payload = match self {
+            Message::Call { args, .. } => args.weight_bytes(),
+            Message::Return { value, .. } => value.weight_bytes(),
+            Message::Hello { .. }
+            | Message::Spec(_)
+            | Message::Ready
+            | Message::BootFailed(_)
+            | Message::Failed { .. }
+            | Message::CancelCall { .. }
+            | Message::CancelActor { .. }
+            | Message::CancelAck
+            | Message::Progress
+            | Message::Farewell { .. } => 0,
+        };
+        size_of::<Message>() + payload
+    }
+}
+
+/// The bytes of a frame's length.
+const HEADER_BYTES: usize = 4;
+
+/// Appends the frame of `message` to `out`. On an error `out` is as before.
+pub(crate) fn encode(message: &Message, out: &mut Vec<u8>) -> Result<(), Unencodable> {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER_BYTES]);
+    let encoded = postcard::serialize_with_flavor(message, Append(out));
+    let length = out.len() - start - HEADER_BYTES;
+    let refused = match encoded {
+        Err(error) => Some(Unencodable::Type(error)),
+        Ok(()) if length > FRAME_LIMIT_BYTES => Some(Unencodable::Size(length)),
+        Ok(()) => None,
+    };
+    if let Some(refused) = refused {
+        out.truncate(start);
+        return Err(refused);
+    }
+    let header = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    out[start..start + HEADER_BYTES].copy_from_slice(&header);
+    Ok(())
+}
+
+/// Postcard's output, at the end of a buffer that is in use.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Append<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// A message that no frame can carry.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unencodable {
+    #[error("{0}")]
+    Type(postcard::Error),
+    #[error("{0} bytes, and a frame holds at most {FRAME_LIMIT_BYTES}")]
+    Size(usize),
+}
+
+/// Bytes that no peer of ours sends.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Garbage {
+    #[error("a frame of {0} bytes was announced, and {FRAME_LIMIT_BYTES} is the limit")]
+    TooLong(usize),
+    #[error("a frame is no message: {0}")]
+    Malformed(postcard::Error),
+    #[error("{0} bytes follow the message in its frame")]
+    Trailing(usize),
+}
+
+/// Bytes in, messages out.
+#[derive(Default)]
+pub(crate) struct Decoder {
+    /// Initialised throughout; what lies in `start..end` has come and is not decoded.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+/// What a read is offered at least.
+const READ_BYTES: usize = 8 << 10;
+
+/// A buffer that grew beyond this is given back once it is empty.
+const KEEP_BYTES: usize = 256 << 10;
+
+impl Decoder {
+    /// Where to put the next bytes: the rest of the frame that has begun, or a few small ones. Then say how many came, to
+    /// [`Decoder::filled`].
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        if self.start == self.end {
+            self.reset();
+        }
+        // The peer chooses the length; memory is given for it as its bytes really come: no more than has come already.
+        let wanted = self.missing_bytes().clamp(READ_BYTES, READ_BYTES.max(self.end - self.start));
+        if self.buffer.len() - self.end < wanted {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.buffer.len() - self.end < wanted {
+            self.buffer.resize(self.end + wanted, 0);
+        }
+        &mut self.buffer[self.end..]
+    }
+
+    /// So many bytes were put into [`Decoder::room`].
+    pub(crate) fn filled(&mut self, count: usize) {
+        self.end += count;
+        debug_assert!(self.end <= self.buffer.len(), "more than there was room for");
+    }
+
+    /// The next message, if it is complete.
+    pub(crate) fn next(&mut self) -> Result<Option<Message>, Garbage> {
+        let Some(length) = self.announced()? else { return Ok(None) };
+        let from = self.start + HEADER_BYTES;
+        let Some(body) = self.buffer[..self.end].get(from..from + length) else { return Ok(None) };
+        let (message, rest) = postcard::take_from_bytes(body).map_err(Garbage::Malformed)?;
+        if !rest.is_empty() {
+            return Err(Garbage::Trailing(rest.len()));
+        }
+        self.start = from + length;
+        Ok(Some(message))
+    }
+
+    /// Whether a frame has begun and not ended: an end of the stream now is a broken one.
+    pub(crate) fn is_mid_frame(&self) -> bool {
+        self.start < self.end
+    }
+
+    fn reset(&mut self) {
+        (self.start, self.end) = (0, 0);
+        if self.buffer.len() > KEEP_BYTES {
+            self.buffer = Vec::new();
+        }
+    }
+
+    fn announced(&self) -> Result<Option<usize>, Garbage> {
+        let Some(header) = self.buffer[self.start..self.end].first_chunk::<HEADER_BYTES>() else {
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes(*header) as usize;
+        if length > FRAME_LIMIT_BYTES { Err(Garbage::TooLong(length)) } else { Ok(Some(length)) }
+    }
+
+    /// How many bytes of the frame that has begun are still to come, if that is known.
+    fn missing_bytes(&self) -> usize {
+        let have = self.end - self.start;
+        match self.announced() {
+            Ok(Some(length)) => (HEADER_BYTES + length).saturating_sub(have),
+            Ok(None) | Err(_) => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn actor() -> ActorId {
+        ActorId { name: "a".to_owned(), uuid: Uuid::from_u128(7) }
+    }
+
+    fn call(id: u64, bytes: usize) -> Message {
+        Message::Call { id, function: Cow::Borrowed("f"), args: Payload::Bytes(vec![9; bytes]) }
+    }
+
+    /// One of each, so that a new message is not forgotten: `is_control` fails to compile until it is decided there.
+    fn samples() -> Vec<Message> {
+        vec![
+            Message::Hello { protocol: PROTOCOL, actor: actor(), pid: 1 },
+            Message::Spec(Box::new(Spec {
+                parent: actor(),
+                vars: Vars { backend: Backend::Exec, timings: Timings::default() },
+                exposure: vec![Cow::Borrowed("f"), Cow::Borrowed("g")],
+                state: Some((Cow::Borrowed("new"), Payload::Bytes(vec![1, 2]))),
+                life: Life::OneShot,
+            })),
+            Message::Ready,
+            Message::BootFailed(BootFailure::Unknown { function: "f".to_owned() }),
+            call(1, 64),
+            Message::Return { id: 1, value: Payload::Bytes(vec![]) },
+            Message::Failed { id: 1, failure: Failure::Cancelled { by: actor() } },
+            Message::CancelCall { id: 1 },
+            Message::CancelActor { by: actor(), within: Duration::from_millis(1600) },
+            Message::CancelAck,
+            Message::Progress,
+            Message::Farewell { failures: vec![Error::NoRuntime] },
+        ]
+    }
+
+    fn feed(decoder: &mut Decoder, bytes: &[u8]) -> Result<Vec<Message>, Garbage> {
+        let mut messages = Vec::new();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = decoder.room();
+            let count = room.len().min(rest.len());
+            room[..count].copy_from_slice(&rest[..count]);
+            decoder.filled(count);
+            rest = &rest[count..];
+            while let Some(message) = decoder.next()? {
+                messages.push(message);
+            }
+        }
+        Ok(messages)
+    }
+
+    fn frames(messages: &[Message]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for message in messages {
+            encode(message, &mut out).unwrap();
+        }
+        out
+    }
+
+    #[test]
+    fn every_message_comes_back_in_order() {
+        let sent = samples();
+        let received = feed(&mut Decoder::default(), &frames(&sent)).unwrap();
+        let words = |messages: &[Message]| format!("{messages:?}");
+        assert_eq!(words(&received), words(&sent));
+    }
+
+    #[test]
+    fn frames_may_arrive_in_any_pieces() {
+        let bytes = frames(&samples());
+        for piece in [1, 2, 3, 5, 7, 64] {
+            let mut decoder = Decoder::default();
+            let received: usize =
+                bytes.chunks(piece).map(|chunk| feed(&mut decoder, chunk).unwrap().len()).sum();
+            assert_eq!(received, samples().len(), "in pieces of {piece}");
+            assert!(!decoder.is_mid_frame());
+        }
+    }
+
+    #[test]
+    fn a_large_frame_is_decoded_and_its_buffer_given_back() {
+        let bytes = frames(&[call(1, 4 << 20)]);
+        let mut decoder = Decoder::default();
+        let mut received = 0;
+        for chunk in bytes.chunks(READ_BYTES) {
+            received += feed(&mut decoder, chunk).unwrap().len();
+        }
+        assert_eq!(received, 1);
+        assert!(decoder.room().len() <= KEEP_BYTES);
+    }
+
+    #[test]
+    fn an_announced_length_alone_reserves_no_memory() {
+        let mut decoder = Decoder::default();
+        let header = u32::try_from(FRAME_LIMIT_BYTES).unwrap().to_le_bytes();
+        assert!(feed(&mut decoder, &header).unwrap().is_empty());
+        assert!(decoder.room().len() <= READ_BYTES);
+    }
+
+    #[test]
+    fn garbage_is_told_apart() {
+        let too_long = (u32::try_from(FRAME_LIMIT_BYTES).unwrap() + 1).to_le_bytes();
+        assert_eq!(
+            feed(&mut Decoder::default(), &too_long).unwrap_err(),
+            Garbage::TooLong(FRAME_LIMIT_BYTES + 1)
+        );
+
+        let no_message = [1, 0, 0, 0, 0xff];
+        assert!(matches!(feed(&mut Decoder::default(), &no_message), Err(Garbage::Malformed(_))));
+
+        let mut trailing = frames(&[Message::Ready]);
+        trailing.push(0);
+        trailing[0] += 1;
+        assert_eq!(feed(&mut Decoder::default(), &trailing).unwrap_err(), Garbage::Trailing(1));
+    }
+
+    #[test]
+    fn no_bytes_make_the_decoder_panic() {
+        let valid = frames(&samples());
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).unwrap()
+        };
+        for _ in 0..20_000 {
+            let mut bytes = valid.clone();
+            for _ in 0..=random() % 8 {
+                let at = random() % bytes.len();
+                bytes[at] = u8::try_from(random() % 256).unwrap();
+            }
+            bytes.truncate(random() % (bytes.len() + 1));
+            let _verdict = feed(&mut Decoder::default(), &bytes);
+        }
+    }
+
+    #[test]
+    fn a_value_too_large_for_a_frame_is_refused_by_size() {
+        let refused = Payload::pack(vec![0_u8; FRAME_LIMIT_BYTES], Form::Bytes).unwrap_err();
+        assert!(matches!(refused, Unpackable::Size(_)));
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_refused() {
+        let packed = Payload::pack("text".to_owned(), Form::Value).unwrap();
+        assert!(matches!(packed.unpack::<u32>(), Err(Unpackable::Type(_))));
+    }
+}

@@ -1,0 +1,236 @@
+//! What can be called, and how it is found by name.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::RwLock;
+
+use super::portal::Portal;
+use crate::actor;
+use crate::error::RemoteError;
+use crate::msg::{BootFailure, Failure, Form, Payload};
+
+/// Something that can be called in another actor: a function, or a method of an actor. Written by the macros.
+pub trait Remote: 'static {
+    /// Unique in the program.
+    const NAME: &'static str;
+    /// A tuple.
+    type Args: Serialize + DeserializeOwned + Send + 'static;
+    /// What it returns.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+    /// What it may fail with; [`Never`](crate::Never) if it returns no `Result`.
+    type Error: StdError + Serialize + DeserializeOwned + Send + 'static;
+}
+
+/// A free function that can be called in another actor. Written by [`#[remote]`](macro@crate::remote).
+pub trait Function: Remote {
+    /// Runs it here.
+    #[doc(hidden)]
+    fn run(args: Self::Args) -> impl Future<Output = Result<Self::Output, Self::Error>> + 'static;
+}
+
+/// A method of an actor. Written by [`#[actor]`](macro@crate::actor).
+#[doc(hidden)]
+pub trait Method: Remote {
+    type Actor: 'static;
+    fn run(
+        state: State<Self::Actor>,
+        args: Self::Args,
+    ) -> impl Future<Output = Result<Self::Output, Self::Error>> + 'static;
+}
+
+/// The state of an actor: read by methods that take `&self`, any number at a time; written by those that take `&mut self`,
+/// one at a time. Who comes first is served first.
+#[doc(hidden)]
+pub type State<A> = Rc<RwLock<A>>;
+
+/// A type whose methods can be called in another actor. Written by [`#[actor]`](macro@crate::actor).
+pub trait Actor: Sized + 'static {
+    /// Unique in the program.
+    #[doc(hidden)]
+    const NAME: &'static str;
+    /// What its constructor takes: a tuple, empty if there is none but `Default`.
+    type Init: Serialize + DeserializeOwned + Send + 'static;
+    /// What its constructor may fail with.
+    type InitError: StdError + Serialize + DeserializeOwned + Send + 'static;
+    /// What its parent calls it by: its methods, and those of the [`Portal`] it derefs to.
+    type Handle: From<Portal>;
+    /// The names of its methods: what an actor started from it exposes.
+    #[doc(hidden)]
+    const METHODS: &'static [&'static str];
+    /// Makes the state, in the actor.
+    #[doc(hidden)]
+    fn construct(init: Self::Init)
+    -> impl Future<Output = Result<Self, Self::InitError>> + 'static;
+}
+
+/// `Result`, whatever it is called where the macros meet it.
+#[doc(hidden)]
+pub trait Fallible {
+    type Output;
+    type Error;
+    fn into_result(self) -> Result<Self::Output, Self::Error>;
+}
+
+impl<T, E> Fallible for Result<T, E> {
+    type Output = T;
+    type Error = E;
+    fn into_result(self) -> Result<T, E> {
+        self
+    }
+}
+
+/// Everything in this program that can be called in another actor.
+#[doc(hidden)]
+#[linkme::distributed_slice]
+pub static ENTRIES: [Entry];
+
+/// One thing that can be called.
+#[doc(hidden)]
+pub struct Entry {
+    name: &'static str,
+    kind: Kind,
+}
+
+enum Kind {
+    Function(fn(Payload, Form) -> Running),
+    Method(fn(AnyState, Payload, Form) -> Running),
+    Constructor(fn(Payload) -> Constructing),
+}
+
+/// An actor's state without its type.
+pub(crate) type AnyState = Rc<dyn Any>;
+pub(crate) type Running = Pin<Box<dyn Future<Output = Result<Payload, Failure>>>>;
+pub(crate) type Constructing = Pin<Box<dyn Future<Output = Result<AnyState, BootFailure>>>>;
+
+impl Entry {
+    pub const fn function<F: Function>() -> Entry {
+        Entry { name: F::NAME, kind: Kind::Function(run_function::<F>) }
+    }
+
+    pub const fn method<M: Method>() -> Entry {
+        Entry { name: M::NAME, kind: Kind::Method(run_method::<M>) }
+    }
+
+    pub const fn constructor<A: Actor>() -> Entry {
+        Entry { name: A::NAME, kind: Kind::Constructor(run_constructor::<A>) }
+    }
+
+    /// Begins a call. `None`: it is not something a call can name, or the actor has no state of the right type.
+    pub(crate) fn begin(
+        &self,
+        state: Option<&AnyState>,
+        args: Payload,
+        form: Form,
+    ) -> Option<Running> {
+        match self.kind {
+            Kind::Function(run) => Some(run(args, form)),
+            Kind::Method(run) => state.map(|state| run(Rc::clone(state), args, form)),
+            Kind::Constructor(_) => None,
+        }
+    }
+
+    /// Begins to make an actor's state. `None`: it is no constructor.
+    pub(crate) fn construct(&self, init: Payload) -> Option<Constructing> {
+        match self.kind {
+            Kind::Constructor(run) => Some(run(init)),
+            Kind::Function(_) | Kind::Method(_) => None,
+        }
+    }
+}
+
+fn run_function<F: Function>(args: Payload, form: Form) -> Running {
+    Box::pin(async move {
+        let args = unpack_args::<F>(args)?;
+        pack_result::<F>(F::run(args).await, form)
+    })
+}
+
+fn run_method<M: Method>(state: AnyState, args: Payload, form: Form) -> Running {
+    Box::pin(async move {
+        // An exposure is made from the type whose constructor made the state.
+        let Ok(state) = state.downcast::<RwLock<M::Actor>>() else {
+            return Err(Failure::NotExposed);
+        };
+        let args = unpack_args::<M>(args)?;
+        pack_result::<M>(M::run(state, args).await, form)
+    })
+}
+
+fn run_constructor<A: Actor>(init: Payload) -> Constructing {
+    Box::pin(async move {
+        let init = init.unpack::<A::Init>().map_err(|error| BootFailure::Arguments {
+            constructor: shown(A::NAME).to_owned(),
+            reason: error.to_string(),
+        })?;
+        match A::construct(init).await {
+            Ok(state) => Ok(Rc::new(RwLock::new(state)) as AnyState),
+            Err(error) => Err(BootFailure::Construct(RemoteError::returned(&here(), error))),
+        }
+    })
+}
+
+fn unpack_args<R: Remote>(args: Payload) -> Result<R::Args, Failure> {
+    args.unpack().map_err(|error| Failure::Unsendable {
+        what: format!("the arguments of {}", shown(R::NAME)),
+        reason: error.to_string(),
+    })
+}
+
+fn pack_result<R: Remote>(
+    result: Result<R::Output, R::Error>,
+    form: Form,
+) -> Result<Payload, Failure> {
+    let value = result.map_err(|error| Failure::Returned(RemoteError::returned(&here(), error)))?;
+    Payload::pack(value, form).map_err(|error| Failure::Unsendable {
+        what: format!("the value of {}", shown(R::NAME)),
+        reason: error.to_string(),
+    })
+}
+
+/// Who an error is said to come from. Entries run in actors only; the nil actor stands for a bug, visibly.
+fn here() -> crate::error::ActorId {
+    actor::this().map_or_else(
+        |_| crate::error::ActorId { name: "(no actor)".to_owned(), uuid: uuid::Uuid::nil() },
+        |this| this.id.clone(),
+    )
+}
+
+/// A registered name as people read it: the path, without the place in the source that makes it unique.
+pub(crate) fn shown(name: &str) -> &str {
+    name.split_once('@').map_or(name, |(path, _)| path)
+}
+
+/// What an actor serves: looked up once, when it boots.
+#[derive(Default)]
+pub(crate) struct Exposure {
+    entries: HashMap<&'static str, &'static Entry>,
+}
+
+impl Exposure {
+    pub(crate) fn resolve(names: &[Cow<'static, str>]) -> Result<Exposure, BootFailure> {
+        let entries: Result<_, _> =
+            names.iter().map(|name| find(name).map(|entry| (entry.name, entry))).collect();
+        Ok(Exposure { entries: entries? })
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&'static Entry> {
+        self.entries.get(name).copied()
+    }
+}
+
+/// The one entry of that name.
+pub(crate) fn find(name: &str) -> Result<&'static Entry, BootFailure> {
+    let mut found = ENTRIES.iter().filter(|entry| entry.name == name);
+    match (found.next(), found.next()) {
+        (Some(entry), None) => Ok(entry),
+        (None, _) => Err(BootFailure::Unknown { function: shown(name).to_owned() }),
+        (Some(_), Some(_)) => Err(BootFailure::Ambiguous { function: shown(name).to_owned() }),
+    }
+}

@@ -1,0 +1,65 @@
+//! Panics as values: caught around each poll of a user's future, with the place they came from.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::pin::Pin;
+use std::sync::Once;
+use std::task::Poll;
+
+use crate::error::PanicLocation;
+
+/// A panic that was caught.
+pub(crate) struct Panic {
+    pub(crate) message: String,
+    pub(crate) location: Option<PanicLocation>,
+    pub(crate) payload: Box<dyn Any + Send>,
+}
+
+/// Awaits `future`, and catches a panic of it. The future is not polled again then.
+pub(crate) async fn catch<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Result<F::Output, Panic> {
+    std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(payload) => Poll::Ready(Err(Panic::new(payload))),
+    })
+    .await
+}
+
+impl Panic {
+    fn new(payload: Box<dyn Any + Send>) -> Panic {
+        let message =
+            match (payload.downcast_ref::<&'static str>(), payload.downcast_ref::<String>()) {
+                (Some(text), _) => (*text).to_owned(),
+                (None, Some(text)) => text.clone(),
+                (None, None) => "a panic without a message".to_owned(),
+            };
+        Panic { message, location: LATEST.take(), payload }
+    }
+}
+
+thread_local! {
+    /// Where the latest panic of this thread began; only the hook is told.
+    static LATEST: RefCell<Option<PanicLocation>> = const { RefCell::new(None) };
+}
+
+/// Puts a hook before the one that is there, once per process. A forked child inherits it; an exec'd one installs its own.
+pub(crate) fn install_hook() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            note(info);
+            previous(info);
+        }));
+    });
+}
+
+fn note(info: &PanicHookInfo<'_>) {
+    let location = info.location().map(|at| PanicLocation {
+        file: at.file().to_owned(),
+        line: at.line(),
+        column: at.column(),
+    });
+    // A thread that is being torn down has no place for it any more; its panic is reported without.
+    let _noted = LATEST.try_with(|latest| latest.replace(location));
+}

@@ -1,0 +1,190 @@
+//! The caller's side of an actor.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::bond::{Bond, Order};
+use super::calls::{Calls, NoValue, Reply};
+use super::function::{Function, Remote, shown};
+use crate::actor;
+use crate::error::{ActorId, CallError, Error, Result, Teardown};
+use crate::ipc::Sender;
+use crate::msg::{Failure, Message, Payload, Unpackable};
+use crate::spawn::Exit;
+
+/// An actor as seen from outside: calls go in, and the order to end.
+///
+/// Clones are the same portal. It can be kept beyond the actor's life: calls then say how the actor ended. It belongs to the
+/// actor that started the other one, and can be used from any task of it.
+#[derive(Clone)]
+pub struct Portal {
+    line: Arc<Line>,
+}
+
+/// What a portal and the supervisor of its actor share.
+pub(crate) struct Line {
+    pub(crate) actor: ActorId,
+    pub(crate) out: Sender,
+    pub(crate) calls: Calls,
+    pub(crate) bond: Bond,
+}
+
+impl Portal {
+    pub(crate) fn new(line: Arc<Line>) -> Portal {
+        Portal { line }
+    }
+
+    /// Which actor.
+    pub fn id(&self) -> &ActorId {
+        &self.line.actor
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.line.actor.name
+    }
+
+    /// Runs a function in the actor, and waits for its value.
+    ///
+    /// # Errors
+    /// [`CallError::Returned`] with the function's own error. Otherwise [`CallError::Failed`]: [`Error::Remote`] for a panic,
+    /// [`Error::NotExposed`], [`Error::ActorDied`] within half a second of the actor's death, [`Error::Cancelled`] if the
+    /// actor was cancelled meanwhile, [`Error::Unsendable`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the call: the function's task in the actor is told to end.
+    pub async fn call<F: Function>(&self, args: F::Args) -> Result<F::Output, CallError<F::Error>> {
+        self.invoke::<F>(args).await
+    }
+
+    /// [`Portal::call`], for methods too.
+    #[doc(hidden)]
+    pub async fn invoke<R: Remote>(&self, args: R::Args) -> Result<R::Output, CallError<R::Error>> {
+        let args = Payload::pack(args, self.line.out.form())
+            .map_err(|error| unsendable::<R>("arguments", &error))?;
+        let pending = Pending::open(&self.line);
+        let call = Message::Call { id: pending.id, function: Cow::Borrowed(R::NAME), args };
+        // A channel that takes no more is about to tell the call why.
+        let _sent = self.line.out.send(call).await;
+        let reply = pending.wait().await;
+        value_of::<R>(&self.line.actor, reply)
+    }
+
+    /// Cancels the actor, and waits until it has ended and been reaped, with all below it. Also an actor that has ended.
+    ///
+    /// # Errors
+    /// [`Error::Forced`] if asking was not enough; it tells which rungs of the ladder it took. [`Error::NoRuntime`] outside
+    /// an actor.
+    ///
+    /// # Cancel safety
+    /// The order is given at once; dropping the future does not take it back.
+    pub async fn cancel(&self) -> Result<()> {
+        let this = actor::this()?;
+        let within = this.remaining(std::time::Instant::now());
+        self.line.bond.order(Order { by: this.id.clone(), within });
+        let end = self.line.bond.wait_end().await;
+        if end.teardown.is_forced() {
+            return Err(Error::Forced {
+                actor: self.line.actor.clone(),
+                teardown: end.teardown.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits until the actor has ended and been reaped, and says how; `None` if it never existed. Cancel safe.
+    pub async fn wait_ended(&self) -> Option<Exit> {
+        self.line.bond.wait_end().await.exit.clone()
+    }
+
+    /// How the actor was torn down, once it has ended: empty if it ended by itself.
+    pub fn teardown(&self) -> Option<Teardown> {
+        self.line.bond.end().map(|end| end.teardown.clone())
+    }
+}
+
+impl fmt::Debug for Portal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Portal({})", self.line.actor)
+    }
+}
+
+/// The value of a call, or the error that its caller sees.
+pub(crate) fn value_of<R: Remote>(
+    actor: &ActorId,
+    reply: Reply,
+) -> Result<R::Output, CallError<R::Error>> {
+    match reply {
+        Ok(value) => value.unpack().map_err(|error| unsendable::<R>("value", &error).into()),
+        Err(NoValue::Failed(Failure::Returned(remote))) => match remote.restore::<R::Error>() {
+            Some(error) => Err(CallError::Returned(error, remote)),
+            None => Err(CallError::Failed(Error::Remote(remote))),
+        },
+        Err(no_value) => Err(CallError::Failed(no_value.into_error(actor, R::NAME))),
+    }
+}
+
+impl NoValue {
+    pub(crate) fn into_error(self, actor: &ActorId, function: &str) -> Error {
+        match self {
+            NoValue::Failed(failure) => failure.into_error(actor, function),
+            NoValue::Ended(ended) => ended.to_error(actor),
+        }
+    }
+}
+
+impl Failure {
+    pub(crate) fn into_error(self, actor: &ActorId, function: &str) -> Error {
+        let actor = actor.clone();
+        match self {
+            Failure::Returned(remote) | Failure::Panicked(remote) => Error::Remote(remote),
+            Failure::NotExposed => {
+                Error::NotExposed { actor, function: shown(function).to_owned() }
+            }
+            Failure::Unsendable { what, reason } => Error::Unsendable { what, reason },
+            Failure::Cancelled { by } => Error::Cancelled { subject: actor, canceller: by },
+        }
+    }
+}
+
+fn unsendable<R: Remote>(what: &str, error: &Unpackable) -> Error {
+    Error::Unsendable {
+        what: format!("the {what} of {}", shown(R::NAME)),
+        reason: error.to_string(),
+    }
+}
+
+/// A call that was opened. Dropped before its answer, it is cancelled.
+struct Pending<'l> {
+    line: &'l Line,
+    id: u64,
+    reply_rx: oneshot::Receiver<Reply>,
+}
+
+impl Pending<'_> {
+    fn open(line: &Line) -> Pending<'_> {
+        let (id, reply_rx) = line.calls.open();
+        Pending { line, id, reply_rx }
+    }
+
+    async fn wait(mut self) -> Reply {
+        match (&mut self.reply_rx).await {
+            Ok(reply) => reply,
+            // The table answers whatever it drops; only the end of the whole runtime drops the table.
+            Err(_) => {
+                Err(NoValue::Ended(super::Ended::Lost { reason: "the runtime ended".to_owned() }))
+            }
+        }
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if self.line.calls.forget(self.id) {
+            self.line.out.cancel_call(self.id);
+        }
+    }
+}

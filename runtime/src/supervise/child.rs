@@ -1,0 +1,582 @@
+//! The life of one child, from its spawn to its reaping.
+//!
+//! ```text
+//!            ready               order, channel lost, farewell
+//! Booting ─────────► Serving ─────────────────────────────────► Ending ──┐
+//!    │  └──────────── order, boot failure, deadline ──────────────▲      │ exit
+//!    └──────────────────────────┬────────────────────────────────────────┤
+//!                  exit         ▼                                        ▼
+//!                             ended: calls answered, rest killed, reported, in this order
+//! ```
+//!
+//! One task, one loop: the next event, then the reaction. What may end a child's life (its exit, a word on the channel, the
+//! order, a deadline) is raced in every stage, so none can keep the others waiting.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+
+use super::ladder::{Duty, Ladder, Means};
+use super::nursery::Core;
+use super::start::ONLY_CALL;
+use crate::error::{Error, Result, StartFailure, StartStep, Teardown};
+use crate::ipc::{Channel, Closed};
+use crate::msg::{BootFailure, Failure, Message, PROTOCOL, Timings};
+use crate::rpc::{End, Ended, Line, NoValue, Order, Reply};
+use crate::spawn::{self, Backend, Child, Exit, Request, SpawnError, SpawnFailure};
+
+/// A child to be started, and who is to be told what.
+pub(super) struct Assignment {
+    pub(super) core: Arc<Core>,
+    pub(super) place: u64,
+    pub(super) line: Arc<Line>,
+    pub(super) channel: Channel,
+    pub(super) backend: Backend,
+    pub(super) boot_within: Duration,
+    /// Whoever awaits the start.
+    pub(super) ready_tx: oneshot::Sender<Result<()>>,
+    /// Whoever awaits a one-shot's result.
+    pub(super) reply_tx: Option<oneshot::Sender<Reply>>,
+}
+
+/// Leads one child through its life.
+pub(super) struct Supervisor {
+    report: Report,
+    line: Arc<Line>,
+    /// `None` once it is closed.
+    channel: Option<Channel>,
+    backend: Backend,
+    boot_within: Duration,
+    ready_tx: Option<oneshot::Sender<Result<()>>>,
+    reply_tx: Option<oneshot::Sender<Reply>>,
+    stage: Stage,
+    alarm: Alarm,
+    /// What is known of the end before it comes.
+    omens: Omens,
+}
+
+enum Stage {
+    Booting { step: StartStep, deadline: Instant },
+    Serving,
+    Ending { ladder: Ladder },
+}
+
+#[derive(Default)]
+struct Omens {
+    /// It never was ready: how far it got.
+    unready: Option<StartStep>,
+    boot_failure: Option<BootFailure>,
+    boot_deadline_passed: bool,
+    ordered: Option<Order>,
+    lost: Option<String>,
+    /// Its last message, with the failures nobody else was told.
+    farewell: Option<Vec<Error>>,
+    /// The failure of a one-shot's function.
+    only_call_failure: Option<Error>,
+}
+
+/// What wakes a supervisor.
+enum Event {
+    Message(Message),
+    Closed(Closed),
+    Exited(Exit),
+    Ordered(Order),
+    Deadline,
+}
+
+impl Supervisor {
+    pub(super) fn new(assignment: Assignment) -> Supervisor {
+        let Assignment { core, place, line, channel, backend, boot_within, ready_tx, reply_tx } =
+            assignment;
+        let deadline = Instant::now() + boot_within;
+        Supervisor {
+            report: Report { core, place, line: Arc::clone(&line), is_made: false },
+            line,
+            channel: Some(channel),
+            backend,
+            boot_within,
+            ready_tx: Some(ready_tx),
+            reply_tx,
+            stage: Stage::Booting { step: StartStep::Spawn, deadline },
+            alarm: Alarm::default(),
+            omens: Omens { unready: Some(StartStep::Spawn), ..Omens::default() },
+        }
+    }
+
+    /// The whole life.
+    pub(super) async fn run(mut self, request: Request) {
+        match self.spawn(request).await {
+            Spawned::Child(child) => {
+                self.on_spawned();
+                let exit = self.watch(&child).await;
+                self.drain().await;
+                self.end(&child, exit).await;
+            }
+            Spawned::Failed(error) => self.end_unborn(Some(error)),
+            Spawned::Stopped => self.end_unborn(None),
+        }
+    }
+
+    async fn spawn(&mut self, request: Request) -> Spawned {
+        let backend = self.backend;
+        let mut spawning = pin!(spawn::spawn(backend, request));
+        let spawned = std::future::poll_fn(|cx| {
+            if let Some(channel) = &mut self.channel {
+                // What was said to the child ahead is in the socket when it comes to life.
+                let _written = channel.poll_flush(cx);
+            }
+            if let Poll::Ready(spawned) = spawning.as_mut().poll(cx) {
+                return Poll::Ready(spawned.map_or_else(Spawned::Failed, Spawned::Child));
+            }
+            if let Poll::Ready(order) = self.line.bond.poll_order(cx) {
+                self.omens.ordered = Some(order);
+                return Poll::Ready(Spawned::Stopped);
+            }
+            if self.alarm.poll(self.stage.deadline(), cx).is_ready() {
+                self.omens.boot_deadline_passed = true;
+                return Poll::Ready(Spawned::Stopped);
+            }
+            Poll::Pending
+        });
+        spawned.await
+    }
+
+    fn on_spawned(&mut self) {
+        self.on_boot_step(StartStep::Handshake);
+    }
+
+    /// Reacts to events until the child has ended.
+    async fn watch(&mut self, child: &Child) -> Exit {
+        let mut exit = pin!(child.wait());
+        loop {
+            match std::future::poll_fn(|cx| self.poll_event(exit.as_mut(), cx)).await {
+                Event::Message(message) => self.on_message(message),
+                Event::Closed(closed) => self.on_closed(&closed),
+                Event::Exited(exit) => return exit,
+                Event::Ordered(order) => self.on_order(order),
+                Event::Deadline => self.on_deadline(child).await,
+            }
+        }
+    }
+
+    fn poll_event(
+        &mut self,
+        exit: Pin<&mut impl Future<Output = Exit>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Event> {
+        if self.omens.ordered.is_none()
+            && let Poll::Ready(order) = self.line.bond.poll_order(cx)
+        {
+            return Poll::Ready(Event::Ordered(order));
+        }
+        if let Some(channel) = &mut self.channel
+            && let Poll::Ready(received) = channel.poll_recv(cx)
+        {
+            return Poll::Ready(received.map_or_else(Event::Closed, Event::Message));
+        }
+        if let Poll::Ready(exit) = exit.poll(cx) {
+            return Poll::Ready(Event::Exited(exit));
+        }
+        self.alarm.poll(self.stage.deadline(), cx).map(|()| Event::Deadline)
+    }
+
+    fn on_message(&mut self, message: Message) {
+        match message {
+            Message::Hello { protocol: PROTOCOL, .. } => self.on_boot_step(StartStep::Spec),
+            Message::Hello { protocol, .. } => {
+                self.lose(format!(
+                    "it speaks version {protocol} of the protocol, and this is {PROTOCOL}"
+                ));
+            }
+            Message::Ready => self.on_ready(),
+            Message::BootFailed(failure) => self.on_boot_failed(failure),
+            Message::Return { id, value } => self.on_answer(id, Ok(value)),
+            Message::Failed { id, failure } => self.on_answer(id, Err(NoValue::Failed(failure))),
+            Message::CancelAck => self.on_ladder(Ladder::on_ack),
+            Message::Progress => {
+                self.on_ladder(Ladder::on_progress);
+                self.report.core.this.report_progress();
+            }
+            Message::Farewell { failures } => self.on_farewell(failures),
+            Message::Spec(_)
+            | Message::Call { .. }
+            | Message::CancelCall { .. }
+            | Message::CancelActor { .. } => {
+                self.lose("it said what only a parent says".to_owned());
+            }
+        }
+    }
+
+    fn on_boot_step(&mut self, now_at: StartStep) {
+        if let Stage::Booting { step, .. } = &mut self.stage {
+            *step = now_at;
+            self.omens.unready = Some(now_at);
+        }
+    }
+
+    fn on_ready(&mut self) {
+        self.omens.unready = None;
+        if let Stage::Booting { .. } = self.stage {
+            self.stage = Stage::Serving;
+        }
+        self.tell_starter(Ok(()));
+    }
+
+    fn on_boot_failed(&mut self, failure: BootFailure) {
+        if let BootFailure::Construct(_) = &failure {
+            self.on_boot_step(StartStep::Construct);
+        }
+        self.omens.boot_failure = Some(failure);
+        self.begin_ending_unasked();
+    }
+
+    fn on_answer(&mut self, id: u64, reply: Reply) {
+        if id != ONLY_CALL {
+            return self.line.calls.answer(id, reply);
+        }
+        if let Err(NoValue::Failed(failure)) = &reply {
+            self.omens.only_call_failure = self.failure_of_only_call(failure);
+        }
+        if let Some(reply_tx) = self.reply_tx.take() {
+            // Whether the result is read is the body's choice.
+            let _read = reply_tx.send(reply);
+        }
+    }
+
+    /// What the nursery is told of a one-shot's failure. That it was cancelled is no failure.
+    fn failure_of_only_call(&self, failure: &Failure) -> Option<Error> {
+        match failure {
+            Failure::Cancelled { .. } => None,
+            Failure::Returned(_)
+            | Failure::Panicked(_)
+            | Failure::NotExposed
+            | Failure::Unsendable { .. } => {
+                Some(failure.clone().into_error(&self.line.actor, "its function"))
+            }
+        }
+    }
+
+    fn on_farewell(&mut self, failures: Vec<Error>) {
+        self.omens.farewell = Some(failures);
+        self.begin_ending_unasked();
+    }
+
+    fn on_closed(&mut self, closed: &Closed) {
+        self.channel = None;
+        match closed {
+            Closed::Ended if self.omens.farewell.is_some() || self.omens.boot_failure.is_some() => {
+            }
+            // Most often the child is dead and its exit is the next event; if not, it is made to be.
+            Closed::Ended => self.begin_ending_unasked(),
+            Closed::Torn | Closed::Garbage(_) | Closed::Refused(_) => self.lose(closed.to_string()),
+        }
+    }
+
+    /// The channel is of no more use. The child sees its end, and has a moment to go by itself.
+    fn lose(&mut self, reason: String) {
+        self.channel = None;
+        self.omens.lost.get_or_insert(reason);
+        self.begin_ending_unasked();
+    }
+
+    fn on_order(&mut self, order: Order) {
+        let now = Instant::now();
+        match self.stage {
+            Stage::Booting { .. } | Stage::Serving => {
+                let ladder = Ladder::begin(self.timings(), self.means(), order.within, now);
+                self.ask(&order, &ladder);
+                self.stage = Stage::Ending { ladder };
+                self.tell_starter(Err(self.cancelled(&order)));
+            }
+            // It ends already.
+            Stage::Ending { .. } => {}
+        }
+        self.omens.ordered = Some(order);
+    }
+
+    fn ask(&self, order: &Order, ladder: &Ladder) {
+        // If the channel is gone, what is left of the ladder does it.
+        let _pushed = self
+            .line
+            .out
+            .push(Message::CancelActor { by: order.by.clone(), within: ladder.within() });
+    }
+
+    async fn on_deadline(&mut self, child: &Child) {
+        let now = Instant::now();
+        let duty = match &mut self.stage {
+            Stage::Booting { .. } => {
+                self.omens.boot_deadline_passed = true;
+                let mut ladder = Ladder::begin_unasked(self.timings(), self.means(), None, now);
+                let duty = ladder.kill(now);
+                self.stage = Stage::Ending { ladder };
+                duty
+            }
+            Stage::Serving => return,
+            Stage::Ending { ladder } => ladder.on_deadline(now),
+        };
+        self.report.core.this.report_progress();
+        match duty {
+            Duty::Terminate => drop(child.terminate()),
+            Duty::KillSubtree => drop(child.kill_subtree().await),
+            Duty::Abandon => child.abandon(),
+        }
+    }
+
+    fn on_ladder(&mut self, step: impl FnOnce(&mut Ladder, Instant)) {
+        if let Stage::Ending { ladder } = &mut self.stage {
+            step(ladder, Instant::now());
+        }
+    }
+
+    /// The child ends of itself, or should.
+    fn begin_ending_unasked(&mut self) {
+        if let Stage::Booting { .. } | Stage::Serving = self.stage {
+            let now = Instant::now();
+            let remaining = self.report.core.this.remaining(now);
+            self.stage = Stage::Ending {
+                ladder: Ladder::begin_unasked(self.timings(), self.means(), remaining, now),
+            };
+        }
+    }
+
+    /// After the exit: what the child said before it, and is still in the channel.
+    async fn drain(&mut self) {
+        while let Some(channel) = &mut self.channel {
+            let received = std::future::poll_fn(|cx| Poll::Ready(channel.poll_recv(cx))).await;
+            match received {
+                Poll::Ready(Ok(message)) => self.on_message(message),
+                Poll::Ready(Err(closed)) => self.on_closed(&closed),
+                Poll::Pending => self.channel = None,
+            }
+        }
+    }
+
+    /// Nothing came to be, or it was killed before it could be watched.
+    fn end_unborn(mut self, error: Option<SpawnError>) {
+        self.channel = None;
+        let ended = self.ended(None);
+        self.line.calls.close(&ended);
+        let told = match error {
+            Some(error) => self.refused(&error),
+            None => self.start_failure(None),
+        };
+        self.tell_starter(Err(told));
+        self.report.make(End { exit: None, teardown: Teardown::default() }, Vec::new());
+    }
+
+    async fn end(mut self, child: &Child, exit: Exit) {
+        self.channel = None;
+        let ended = self.ended(Some(&exit));
+        self.line.calls.close(&ended);
+        self.close_only_call(&ended);
+        let teardown = self.take_teardown();
+        if self.omens.farewell.is_none() {
+            // It did not end by its own will, so it may have left children of its own behind.
+            drop(child.kill_subtree().await);
+        }
+        if self.omens.unready.is_some() {
+            let failure = self.start_failure(Some(exit.clone()));
+            self.tell_starter(Err(failure));
+        }
+        let failures = self.failures(&exit, &teardown);
+        self.report.make(End { exit: Some(exit), teardown }, failures);
+    }
+
+    fn close_only_call(&mut self, ended: &Ended) {
+        if let Some(reply_tx) = self.reply_tx.take() {
+            let _read = reply_tx.send(Err(NoValue::Ended(ended.clone())));
+        }
+    }
+
+    fn take_teardown(&mut self) -> Teardown {
+        match std::mem::replace(&mut self.stage, Stage::Serving) {
+            Stage::Ending { ladder } if self.is_torn_down() => ladder.into_teardown(Instant::now()),
+            Stage::Ending { .. } | Stage::Booting { .. } | Stage::Serving => Teardown::default(),
+        }
+    }
+
+    /// Whether anybody made it end. One that said farewell or died by itself was only waited for, unless the wait was too
+    /// long.
+    fn is_torn_down(&self) -> bool {
+        let by_force = match &self.stage {
+            Stage::Ending { ladder } => ladder.is_force(),
+            Stage::Booting { .. } | Stage::Serving => false,
+        };
+        self.omens.ordered.is_some() || by_force
+    }
+
+    /// What calls in flight, and later ones, end with.
+    fn ended(&self, exit: Option<&Exit>) -> Ended {
+        let Omens { ordered, lost, unready, .. } = &self.omens;
+        match (ordered, lost, unready, exit) {
+            (Some(order), ..) => Ended::Cancelled { by: order.by.clone() },
+            (None, Some(reason), ..) => Ended::Lost { reason: reason.clone() },
+            (None, None, Some(_), _) | (None, None, None, None) => Ended::NeverReady,
+            (None, None, None, Some(exit)) => Ended::Died(exit.clone()),
+        }
+    }
+
+    /// What the nursery is told. A start that failed is the starter's to deal with.
+    fn failures(&mut self, exit: &Exit, teardown: &Teardown) -> Vec<Error> {
+        let actor = self.line.actor.clone();
+        let was_ready = self.omens.unready.is_none();
+        let said_farewell = self.omens.farewell.is_some();
+        let own = if !was_ready && self.omens.ordered.is_none() {
+            None
+        } else if let Some(reason) = self.omens.lost.take() {
+            Some(Error::ChannelLost { actor, reason })
+        } else if teardown.is_forced() {
+            Some(Error::Forced { actor, teardown: teardown.clone() })
+        } else if said_farewell || (!was_ready && *exit == Exit::Code(0)) {
+            None
+        } else {
+            Some(Error::ActorDied { actor, exit: exit.clone(), incarnation: 0 })
+        };
+        let only_call = self.omens.only_call_failure.take();
+        only_call
+            .into_iter()
+            .chain(self.omens.farewell.take().into_iter().flatten())
+            .chain(own)
+            .collect()
+    }
+
+    fn tell_starter(&mut self, told: Result<()>) {
+        if let Some(ready_tx) = self.ready_tx.take() {
+            // Nobody awaits it any more if the start was dropped, which is an order to end.
+            let _heard = ready_tx.send(told);
+        }
+    }
+
+    fn cancelled(&self, order: &Order) -> Error {
+        Error::Cancelled { subject: self.line.actor.clone(), canceller: order.by.clone() }
+    }
+
+    /// Why the start failed.
+    fn start_failure(&mut self, exit: Option<Exit>) -> Error {
+        let step = self.omens.unready.unwrap_or(StartStep::Spec);
+        let actor = self.line.actor.clone();
+        if let Some(order) = &self.omens.ordered {
+            return self.cancelled(order);
+        }
+        if self.omens.boot_deadline_passed {
+            return Error::BootDeadline { actor, step, after: self.boot_within };
+        }
+        let (last_words, cause) = match self.omens.boot_failure.take() {
+            Some(BootFailure::Construct(cause)) => (None, Some(cause)),
+            Some(other) => (Some(other.to_string()), None),
+            None => (self.omens.lost.take(), None),
+        };
+        Error::SpawnFailed(Box::new(StartFailure {
+            actor,
+            backend: self.backend,
+            step,
+            exit,
+            last_words,
+            cause,
+        }))
+    }
+
+    fn refused(&self, error: &SpawnError) -> Error {
+        match &error.source {
+            SpawnFailure::Unavailable(reason) => Error::Unsupported {
+                backend: self.backend,
+                actor: self.line.actor.clone(),
+                reason: reason.to_string(),
+            },
+            SpawnFailure::Os(source) => Error::SpawnFailed(Box::new(StartFailure {
+                actor: self.line.actor.clone(),
+                backend: self.backend,
+                step: StartStep::Spawn,
+                exit: None,
+                last_words: Some(format!("could not {}: {source}", error.step)),
+                cause: None,
+            })),
+        }
+    }
+
+    fn timings(&self) -> &Timings {
+        &self.report.core.this.vars.timings
+    }
+
+    fn means(&self) -> Means {
+        if self.backend.is_process() { Means::Process } else { Means::Thread }
+    }
+}
+
+/// What became of a spawn.
+enum Spawned {
+    Child(Child),
+    Failed(SpawnError),
+    /// By the order or the boot deadline; the spawner kills what it was about to make.
+    Stopped,
+}
+
+impl Stage {
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Stage::Booting { deadline, .. } => Some(*deadline),
+            Stage::Serving => None,
+            Stage::Ending { ladder } => ladder.deadline(),
+        }
+    }
+}
+
+/// A timer that is only touched when the deadline changes.
+#[derive(Default)]
+struct Alarm {
+    sleep: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+impl Alarm {
+    fn poll(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = deadline else {
+            self.sleep = None;
+            return Poll::Pending;
+        };
+        let sleep = match &mut self.sleep {
+            Some((at, sleep)) if *at == deadline => sleep,
+            _ => {
+                &mut self
+                    .sleep
+                    .insert((deadline, Box::pin(tokio::time::sleep_until(deadline.into()))))
+                    .1
+            }
+        };
+        sleep.as_mut().poll(cx)
+    }
+}
+
+/// The report to the nursery and to all who hold the portal. Made exactly once: a supervisor that panics makes it too, as the
+/// bug it is, for a nursery must not wait for a child nobody watches.
+struct Report {
+    core: Arc<Core>,
+    place: u64,
+    line: Arc<Line>,
+    is_made: bool,
+}
+
+impl Report {
+    fn make(mut self, end: End, failures: Vec<Error>) {
+        self.is_made = true;
+        self.line.bond.set_end(end);
+        self.core.on_end(self.place, failures);
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        if !self.is_made {
+            let bug =
+                Error::Bug(format!("the supervisor of actor {} ended before it", self.line.actor));
+            self.line.calls.close(&Ended::Lost { reason: bug.to_string() });
+            self.line.bond.set_end(End { exit: None, teardown: Teardown::default() });
+            self.core.on_end(self.place, vec![bug]);
+        }
+    }
+}

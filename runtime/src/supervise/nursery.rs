@@ -1,0 +1,259 @@
+//! The scope that owns children.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::start::{Start, target};
+use crate::actor::{self, ThisActor};
+use crate::error::{ActorId, Error, Result};
+use crate::rpc::{Actor, Function, Line, Order};
+
+/// Runs `body` as a scope that owns the actors started in it. Ends when `body` and every child have ended and been reaped.
+///
+/// The body counts as one more child. When it or a child fails, the others are cancelled (the body by dropping its future,
+/// after what was ready in it has run), waited for, and the failure is returned; several failures come back as one
+/// [`Group`](crate::Group), the body's first, then the children's in the order of their starts. A child fails when it dies
+/// unasked, when its one-shot function fails, or when it has to be forced to end. An error that a call to a daemon returns is
+/// the caller's.
+///
+/// When the body ends well, one-shots are waited for, and daemons too, for as long as they live: somebody must cancel them.
+///
+/// # Errors
+/// The failures; [`Error::NoRuntime`] outside an actor.
+///
+/// # Cancel safety
+/// Dropping the future cancels the scope: every child is told, torn down and reaped by the actor, which does not end before.
+pub async fn nursery<T, B>(body: B) -> Result<T>
+where
+    B: AsyncFnOnce(&Nursery) -> Result<T>,
+{
+    let nursery = Nursery::open()?;
+    let outcome = tokio::select! {
+        // The body first: what a death answered in it is seen by it before the death cancels it.
+        biased;
+        outcome = body(&nursery) => Some(outcome),
+        () = nursery.core.wait_failed() => None,
+    };
+    let (value, failure) = match outcome {
+        Some(Ok(value)) => (Some(value), None),
+        Some(Err(failure)) => (None, Some(failure)),
+        None => (None, None),
+    };
+    if failure.is_some() {
+        nursery.core.cancel_children(&nursery.core.this.id);
+    }
+    let failures = nursery.wait_children().await;
+    match (Error::from_failures(failure.into_iter().chain(failures)), value) {
+        (Some(failure), _) => Err(failure),
+        (None, Some(value)) => Ok(value),
+        (None, None) => Err(Error::Bug("a nursery's body was cancelled for no failure".to_owned())),
+    }
+}
+
+/// Owns actors. Given to the body of [`nursery`]; or opened with [`Nursery::open`], to be kept in a struct.
+///
+/// Dropping an open one cancels its children. Their teardown, and what fails in it, is then the actor's: it does not end
+/// before they have, and its parent is told the failures.
+pub struct Nursery {
+    core: Arc<Core>,
+}
+
+impl Nursery {
+    /// An open nursery, to be ended by [`shutdown`](Nursery::shutdown), [`join`](Nursery::join), or a drop.
+    ///
+    /// # Errors
+    /// [`Error::NoRuntime`] outside an actor.
+    pub fn open() -> Result<Nursery> {
+        let this = actor::this()?;
+        Ok(Nursery {
+            core: Arc::new(Core { this, state: Mutex::default(), changed: Notify::new() }),
+        })
+    }
+
+    /// Starts an actor of type `A`, whose methods its handle has. Await it, after choosing options; if its constructor takes
+    /// arguments, give them with [`Start::with`].
+    pub fn start<A: Actor>(&self, name: impl Into<String>) -> Start<'_, target::Typed<A>> {
+        Start::typed(self, name.into())
+    }
+
+    /// Starts an actor that serves the free functions it is told to [`expose`](Start::expose).
+    pub fn actor(&self, name: impl Into<String>) -> Start<'_, target::Daemon> {
+        Start::daemon(self, name.into())
+    }
+
+    /// Starts an actor for one call: it runs `F`, and is reaped after its result. Its failure is the nursery's.
+    pub fn run_in_actor<F: Function>(
+        &self,
+        name: impl Into<String>,
+        args: F::Args,
+    ) -> Start<'_, target::Once<F>> {
+        Start::once(self, name.into(), args)
+    }
+
+    /// Cancels all children, and returns when they have ended and been reaped. No more can be started. What failed is
+    /// returned where the nursery ends.
+    ///
+    /// # Cancel safety
+    /// The order is given at once; dropping the future does not take it back.
+    pub async fn cancel(&self) {
+        self.core.cancel_children(&self.core.this.id);
+        self.core.wait_empty().await;
+    }
+
+    /// Cancels all children, waits for them, and ends.
+    ///
+    /// # Errors
+    /// What failed: before, and while they were torn down.
+    ///
+    /// # Cancel safety
+    /// The order is given at once. Dropping the future drops the nursery.
+    pub async fn shutdown(self) -> Result<()> {
+        self.core.cancel_children(&self.core.this.id);
+        self.join().await
+    }
+
+    /// Waits for all children to end by themselves, and ends. The first failure cancels the others.
+    ///
+    /// # Errors
+    /// What failed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the nursery: a cancel.
+    pub async fn join(self) -> Result<()> {
+        let failures = self.wait_children().await;
+        Error::from_failures(failures).map_or(Ok(()), Err)
+    }
+
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    async fn wait_children(&self) -> Vec<Error> {
+        self.core.wait_empty().await;
+        self.core.take_failures()
+    }
+}
+
+impl Drop for Nursery {
+    fn drop(&mut self) {
+        self.core.disown();
+    }
+}
+
+/// What the nursery shares with the supervisors of its children.
+pub(super) struct Core {
+    pub(super) this: Arc<ThisActor>,
+    state: Mutex<State>,
+    /// A child ended, or the first failure came.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    phase: Phase,
+    next_place: u64,
+    /// Those that have not ended, by the order of their starts.
+    living: BTreeMap<u64, Arc<Line>>,
+    failures: BTreeMap<u64, Vec<Error>>,
+}
+
+#[derive(Default)]
+enum Phase {
+    #[default]
+    Open,
+    /// No child is started any more; those that live are ending.
+    Cancelled { by: ActorId },
+    /// As before, and nobody waits: failures are the actor's.
+    Disowned { by: ActorId },
+}
+
+impl Core {
+    /// Takes a child in. Its place orders its failures among the others'.
+    pub(super) fn admit(&self, line: &Arc<Line>) -> Result<u64> {
+        let mut state = self.lock();
+        match &state.phase {
+            Phase::Open => {}
+            Phase::Cancelled { by } | Phase::Disowned { by } => {
+                return Err(Error::Cancelled {
+                    subject: self.this.id.clone(),
+                    canceller: by.clone(),
+                });
+            }
+        }
+        let place = state.next_place;
+        state.next_place += 1;
+        state.living.insert(place, Arc::clone(line));
+        Ok(place)
+    }
+
+    /// A child has ended and been reaped.
+    pub(super) fn on_end(&self, place: u64, failures: Vec<Error>) {
+        let failed = !failures.is_empty();
+        let mut state = self.lock();
+        state.living.remove(&place);
+        match state.phase {
+            Phase::Open | Phase::Cancelled { .. } if failed => {
+                drop(state.failures.insert(place, failures))
+            }
+            Phase::Open | Phase::Cancelled { .. } => {}
+            Phase::Disowned { .. } => self.this.claim_none(failures),
+        }
+        drop(state);
+        if failed {
+            self.cancel_children(&self.this.id);
+        }
+        self.changed.notify_waiters();
+        self.this.report_progress();
+    }
+
+    /// Gives every living child the order to end. The first canceller is the one on record.
+    fn cancel_children(&self, by: &ActorId) {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Open) {
+            state.phase = Phase::Cancelled { by: by.clone() };
+        }
+        let within = self.this.remaining(Instant::now());
+        for line in state.living.values() {
+            line.bond.order(Order { by: by.clone(), within });
+        }
+    }
+
+    /// The scope is gone, perhaps before its children.
+    fn disown(&self) {
+        let by = self.this.id.clone();
+        self.cancel_children(&by);
+        let mut state = self.lock();
+        state.phase = Phase::Disowned { by };
+        let failures = std::mem::take(&mut state.failures);
+        self.this.claim_none(failures.into_values().flatten());
+    }
+
+    async fn wait_empty(&self) {
+        self.wait_until(|state| state.living.is_empty()).await;
+    }
+
+    async fn wait_failed(&self) {
+        self.wait_until(|state| !state.failures.is_empty()).await;
+    }
+
+    async fn wait_until(&self, is_so: impl Fn(&State) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if is_so(&self.lock()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn take_failures(&self) -> Vec<Error> {
+        std::mem::take(&mut self.lock().failures).into_values().flatten().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
