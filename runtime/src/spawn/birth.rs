@@ -1,0 +1,204 @@
+//! The child's side of a spawn: from a process that has just come to be, by whatever backend, to a running actor.
+//!
+//! All processes of actors end up the same: the main thread serves fork requests, the entry runs on a thread named
+//! after the actor.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use uuid::Uuid;
+
+use super::descriptors::{self, Inherited};
+use super::globals::{globals, renew};
+use super::request::Order;
+use super::{
+    Backend, Boot, Entry, Link, environment, forkserver, init, kernel, panics, signals, title,
+};
+
+/// The private environment variable in which an exec'd image finds what it is.
+pub(super) const ROLE: &str = "RUNTIME_CHILD";
+
+/// Exit code of an actor whose entry panicked, as of a Rust program whose `main` did.
+const PANICKED: i32 = 101;
+
+/// Exit code of a process that could not become an actor (`EX_OSERR` of sysexits.h).
+const STILLBORN: i32 = 71;
+
+static ENTRY: OnceLock<Entry> = OnceLock::new();
+
+/// Registers what actors of this program run when they start from a fresh image or from the fork server. The first
+/// call counts. Belongs before [`divert`].
+pub fn set_entry(entry: Entry) {
+    ENTRY.get_or_init(|| entry);
+}
+
+pub(super) fn has_entry() -> bool {
+    ENTRY.get().is_some()
+}
+
+/// To be called first in `main`. In a process that was started as an actor (or as the fork server of one) it becomes
+/// that and never returns; in any other it returns at once.
+pub fn divert() {
+    signals::remember_std_handlers();
+    let Some(text) = std::env::var_os(ROLE) else { return };
+    environment::remove_alone(ROLE);
+    match text.to_str().and_then(Role::parse) {
+        Some(role) => role.take_up(),
+        None => stillborn(&format!("{ROLE} does not say what this process is"), &text.display()),
+    }
+}
+
+/// What an exec'd image is there for.
+pub(super) enum Role {
+    /// An actor, with its end of the link.
+    Actor { link: RawFd, uuid: Uuid, name: String },
+    /// The fork server of its parent, with the socket that requests come by.
+    Forkserver { socket: RawFd },
+}
+
+impl Role {
+    /// The descriptor the role comes with.
+    pub(super) fn descriptor(&self) -> RawFd {
+        match self {
+            Role::Actor { link: fd, .. } | Role::Forkserver { socket: fd } => *fd,
+        }
+    }
+
+    fn parse(text: &str) -> Option<Role> {
+        let (kind, rest) = text.split_once(':')?;
+        match kind {
+            "actor" => {
+                let (link, rest) = rest.split_once(':')?;
+                let (uuid, name) = rest.split_once(':')?;
+                Some(Role::Actor {
+                    link: link.parse().ok()?,
+                    uuid: uuid.parse().ok()?,
+                    name: name.to_owned(),
+                })
+            }
+            "forkserver" => Some(Role::Forkserver { socket: rest.parse().ok()? }),
+            _unknown => None,
+        }
+    }
+
+    fn take_up(self) -> ! {
+        let descriptor = adopt(self.descriptor());
+        if let Err(error) = init::prepare() {
+            stillborn("cannot prepare", &error);
+        }
+        match self {
+            Role::Actor { uuid, name, .. } => live(
+                Boot { link: Link::Socket(descriptor), backend: Backend::Exec, name, uuid },
+                entry(),
+                Ending::Exit,
+            ),
+            Role::Forkserver { .. } => forkserver::serve(descriptor),
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Role::Actor { link, uuid, name } => write!(f, "actor:{link}:{uuid}:{name}"),
+            Role::Forkserver { socket } => write!(f, "forkserver:{socket}"),
+        }
+    }
+}
+
+fn adopt(fd: RawFd) -> OwnedFd {
+    match descriptors::set_inherited(fd, Inherited::No) {
+        Ok(()) => descriptors::own(fd),
+        Err(error) => stillborn("the descriptor given to this process is not open", &error),
+    }
+}
+
+/// The entry this program registered.
+pub(super) fn entry() -> Entry {
+    match ENTRY.get() {
+        Some(entry) => *entry,
+        None => stillborn(
+            "this program was started as an actor",
+            &"it registered no entry before `divert`",
+        ),
+    }
+}
+
+/// Sets a new process apart from its parent: a group of its own, adopter of its own orphans, and killed when the
+/// thread that made it ends (the second line: the first is the end of file on its link). Async-signal-safe.
+///
+/// # Errors
+/// `ESRCH` if the parent is dead already, in which case no signal would come.
+pub(super) fn settle(parent: Pid) -> Result<(), Errno> {
+    nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+    prctl::set_child_subreaper(true)?;
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if Pid::parent() == parent { Ok(()) } else { Err(Errno::ESRCH) }
+}
+
+/// Goes on as the actor of `order`, in a child that was just forked and has one thread.
+pub(super) fn after_fork(order: Order, parent: Pid) -> ! {
+    panics::never_trace();
+    renew();
+    if let Err(error) = settle_forked(&order, parent) {
+        stillborn("cannot set this process up", &error);
+    }
+    environment::apply_alone(&order.env);
+    let Order { backend, name, uuid, link, entry, .. } = order;
+    live(Boot { link: Link::Socket(link), backend, name, uuid }, entry, Ending::Leave)
+}
+
+fn settle_forked(order: &Order, parent: Pid) -> io::Result<()> {
+    settle(parent)?;
+    let granted: Vec<_> = order.keep.iter().copied().chain([order.link.as_raw_fd()]).collect();
+    descriptors::scrub(&granted)?;
+    signals::reset_in_fork();
+    Ok(())
+}
+
+/// How a process ends.
+#[derive(Clone, Copy)]
+enum Ending {
+    /// As a program does: exit handlers run.
+    Exit,
+    /// As a forked copy does: the exit handlers it inherited are its parent's, and may wait for threads and locks
+    /// that are not there.
+    Leave,
+}
+
+fn live(boot: Boot, entry: Entry, ending: Ending) -> ! {
+    title::set(&boot.name, boot.uuid);
+    globals().fork_requests.open();
+    let name = boot.name.clone();
+    let actor =
+        move || end(catch_unwind(AssertUnwindSafe(|| entry(boot))).unwrap_or(PANICKED), ending);
+    match std::thread::Builder::new().name(name).spawn(actor) {
+        Ok(_runs_to_the_end_of_the_process) => globals().fork_requests.serve_for_ever(),
+        Err(error) => stillborn("cannot start the actor's thread", &error),
+    }
+}
+
+fn end(code: i32, ending: Ending) {
+    globals().sidecars.stop();
+    match ending {
+        Ending::Exit => std::process::exit(code),
+        Ending::Leave => {
+            // Nobody is left to hear that this failed.
+            let _ = io::stdout().flush();
+            kernel::leave(code)
+        }
+    }
+}
+
+/// Ends a process that cannot become what it should, with its last words.
+pub(super) fn stillborn(what: &str, why: &dyn fmt::Display) -> ! {
+    let _ = writeln!(io::stderr(), "runtime: {what}: {why}");
+    kernel::leave(STILLBORN)
+}

@@ -1,0 +1,86 @@
+//! The start of a program that will have actors: what must be learnt, installed or started before there are threads.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::globals::globals;
+use super::main_loop::MainLoop;
+use super::{InitError, descriptors, forkserver, panics, signals};
+
+/// What a program wants from the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InitOptions {
+    /// Starts the fork server's side-car now, while it is cheap to fork and sure to be clean. Without it the first
+    /// spawn on `forkserver` starts one, by exec.
+    pub forkserver: bool,
+}
+
+static INITIALISED: AtomicBool = AtomicBool::new(false);
+
+/// Makes this process able to have children: to be called once, before any other thread.
+///
+/// Learns tokio's process-wide descriptors, puts a panic hook before the present one (it serves forked children
+/// only), makes this process the adopter of its descendants' orphans, and starts the side-car if that is wanted.
+///
+/// # Errors
+/// [`InitError`]: a second time, too late, or refused by the system. Nothing has been started then.
+pub fn init(options: InitOptions) -> Result<Guard, InitError> {
+    check_alone()?;
+    if is_done() {
+        return Err(InitError::Twice);
+    }
+    signals::remember_std_handlers();
+    nix::sys::prctl::set_child_subreaper(true)
+        .map_err(|errno| failed("become a subreaper")(errno.into()))?;
+    prepare().map_err(failed("learn what tokio keeps open"))?;
+    if options.forkserver {
+        forkserver::start_early().map_err(failed("start the fork server"))?;
+    }
+    Ok(Guard(()))
+}
+
+/// The part of [`init`] that actors with a fresh image need too.
+pub(super) fn prepare() -> io::Result<()> {
+    descriptors::learn_tokio()?;
+    panics::install_hook();
+    // std makes these at first use, and a child forked in the midst of that would wait for it for ever.
+    drop((io::stdout().lock(), io::stderr().lock()));
+    INITIALISED.store(true, Ordering::Release);
+    Ok(())
+}
+
+pub(super) fn is_done() -> bool {
+    INITIALISED.load(Ordering::Acquire)
+}
+
+/// Holds what [`init`] started. Dropping it stops and reaps the side-car.
+#[must_use = "dropping the guard stops the fork server"]
+#[derive(Debug)]
+pub struct Guard(());
+
+impl Guard {
+    /// The loop for the main thread, without which `thread_forkserver` is unavailable. Requests queue from now on.
+    pub fn main_loop(&self) -> MainLoop {
+        MainLoop::open()
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        globals().sidecars.stop();
+    }
+}
+
+fn failed(step: &'static str) -> impl Fn(io::Error) -> InitError {
+    move |source| InitError::Os { step, source }
+}
+
+fn check_alone() -> Result<(), InitError> {
+    let task = std::fs::metadata("/proc/self/task").map_err(failed("count the threads"))?;
+    // A directory links to itself, its parent links to it, and so does each directory in it: one for each thread.
+    match task.nlink().saturating_sub(2) {
+        0 | 1 => Ok(()),
+        threads => Err(InitError::Threads { threads }),
+    }
+}

@@ -1,0 +1,221 @@
+//! A small actor for the spawn tests, and the parent's hand on it: one order a line, one answer a line.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use runtime::spawn::{Backend, Boot, Child, Link, Pid, Request, SpawnError, spawn};
+use uuid::Uuid;
+
+/// No answer takes this long, on a busy machine either: a test fails then instead of hanging.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Ends the actors on threads of this process that spin.
+pub static STOP_SPINNING: AtomicBool = AtomicBool::new(false);
+
+/// A child that takes orders.
+pub struct Actor {
+    pub child: Child,
+    link: BufReader<UnixStream>,
+}
+
+impl Actor {
+    /// Starts one and hears that it lives.
+    pub async fn start(backend: Backend) -> Actor {
+        let (request, link) = request(backend, "pupil");
+        let mut actor = Actor { child: spawn(backend, request).await.expect("a child"), link };
+        assert_eq!(actor.ask("echo ready"), "ready");
+        actor
+    }
+
+    pub async fn start_with(
+        backend: Backend,
+        change: impl FnOnce(&mut Request),
+    ) -> Result<Actor, SpawnError> {
+        let (mut request, link) = request(backend, "pupil");
+        change(&mut request);
+        Ok(Actor { child: spawn(backend, request).await?, link })
+    }
+
+    pub fn tell(&mut self, order: &str) {
+        writeln!(self.link.get_mut(), "{order}").expect("the actor listens");
+    }
+
+    pub fn ask(&mut self, order: &str) -> String {
+        self.tell(order);
+        self.hear().unwrap_or_else(|| panic!("no answer to `{order}`"))
+    }
+
+    /// The next line, or `None` at the end of the link.
+    pub fn hear(&mut self) -> Option<String> {
+        let mut line = String::new();
+        match self.link.read_line(&mut line) {
+            Ok(0) => None,
+            Ok(_) => Some(line.trim_end().to_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            Err(error) => panic!("the actor says nothing: {error}"),
+        }
+    }
+
+    /// Closes the parent's side of the bond.
+    pub fn hang_up(self) -> Child {
+        self.child
+    }
+
+    /// Drops the handle on the child, and nothing else.
+    pub fn drop_child(self) -> BufReader<UnixStream> {
+        self.link
+    }
+
+    pub fn pid(&self) -> Pid {
+        self.child.pid().expect("a process")
+    }
+}
+
+/// A request for an actor of `name`, and the parent's end of the link.
+pub fn request(backend: Backend, name: &str) -> (Request, BufReader<UnixStream>) {
+    let (mine, theirs) = UnixStream::pair().expect("a socket pair");
+    mine.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let link = if backend.is_process() {
+        Link::Socket(theirs.into())
+    } else {
+        Link::Memory(Box::new(theirs))
+    };
+    let request = Request {
+        name: name.into(),
+        uuid: Uuid::new_v4(),
+        link,
+        entry,
+        env: Vec::new(),
+        program: None,
+    };
+    (request, BufReader::new(mine))
+}
+
+/// What the actor runs.
+pub fn entry(boot: Boot) -> i32 {
+    let identity = format!("{} {} {}", boot.name, boot.uuid, boot.backend);
+    let link = match boot.link {
+        Link::Socket(socket) => UnixStream::from(socket),
+        Link::Memory(stream) => *stream.downcast::<UnixStream>().expect("the stream of `request`"),
+    };
+    let mut pupil = Pupil {
+        identity,
+        answers: link.try_clone().expect("a second handle"),
+        children: Vec::new(),
+    };
+    for order in BufReader::new(link).lines().map_while(Result::ok) {
+        if let Some(code) = pupil.obey(&order) {
+            return code;
+        }
+    }
+    0
+}
+
+struct Pupil {
+    identity: String,
+    answers: UnixStream,
+    children: Vec<Actor>,
+}
+
+impl Pupil {
+    /// The exit code, when the order is to end.
+    fn obey(&mut self, order: &str) -> Option<i32> {
+        let (verb, rest) = order.split_once(' ').unwrap_or((order, ""));
+        match verb {
+            "exit" => return Some(rest.parse().expect("a code")),
+            "panic" => panic!("{rest}"),
+            "spin" => {
+                self.answer("spinning");
+                while !STOP_SPINNING.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+                return Some(0);
+            }
+            "die" => nix::sys::signal::raise(rest.parse().expect("a signal")).expect("raise"),
+            "echo" => self.answer(rest),
+            "identity" => self.answer(&self.identity.clone()),
+            "tokio" => self.answer(&use_tokio()),
+            "command" => self.answer(&Command::new("true").status().expect("true").to_string()),
+            "sleeper" => self.answer(&sleeper(rest)),
+            "child" => self.start_child(rest.parse().expect("a backend")),
+            "relay" => {
+                let answer = self.children.last_mut().expect("a child").ask(rest);
+                self.answer(&answer);
+            }
+            "relay-tell" => self.children.last_mut().expect("a child").tell(rest),
+            "descriptors" => self.answer(&descriptors()),
+            "env" => self.answer(&std::env::var(rest).unwrap_or_else(|error| error.to_string())),
+            "arguments" => self.answer(&std::env::args().collect::<Vec<_>>().join(" ")),
+            "signals" => self.answer(&signals()),
+            unknown => panic!("no such order: {unknown}"),
+        }
+        None
+    }
+
+    fn answer(&mut self, answer: &str) {
+        writeln!(self.answers, "{answer}").expect("the parent listens");
+    }
+
+    fn start_child(&mut self, backend: Backend) {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let (request, link) = request(backend, "grandchild");
+        let mut actor = match runtime.block_on(spawn(backend, request)) {
+            Ok(child) => Actor { child, link },
+            Err(error) => return self.answer(&format!("{error}: {}", error.source)),
+        };
+        assert_eq!(actor.ask("echo ready"), "ready");
+        let pid = actor.child.pid().map_or_else(|| "thread".into(), |pid| pid.to_string());
+        self.children.push(actor);
+        self.answer(&pid);
+    }
+}
+
+/// A runtime with I/O, timers, signals and processes: everything that needs tokio's process-wide pair.
+fn use_tokio() -> String {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut hangup =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).expect("signal");
+        nix::sys::signal::raise(nix::sys::signal::Signal::SIGHUP).expect("raise");
+        hangup.recv().await;
+        let status = tokio::process::Command::new("true").status().await.expect("true");
+        tokio::time::timeout(Duration::from_millis(1), std::future::pending::<()>())
+            .await
+            .expect_err("time passes");
+        status.to_string()
+    })
+}
+
+/// A process that is no actor: of this one's group, or ("daemon") of a session of its own.
+fn sleeper(kind: &str) -> String {
+    let program =
+        if kind == "daemon" { ["setsid", "sleep", "1000"].as_slice() } else { &["sleep", "1000"] };
+    let child = Command::new(program[0]).args(&program[1..]).spawn().expect("sleep");
+    child.id().to_string()
+}
+
+fn descriptors() -> String {
+    let entries = std::fs::read_dir("/proc/self/fd").expect("/proc").flatten();
+    let mut open: Vec<_> = entries
+        .filter_map(|entry| {
+            Some((entry.file_name().into_string().ok()?, std::fs::read_link(entry.path()).ok()?))
+        })
+        .map(|(number, target)| format!("{number}={}", target.display()))
+        .collect();
+    open.sort();
+    open.join(" ")
+}
+
+/// Blocked, ignored and caught signals of the process.
+fn signals() -> String {
+    let status = std::fs::read_to_string("/proc/thread-self/status").expect("/proc");
+    let masks = status
+        .lines()
+        .filter(|line| ["SigBlk", "SigIgn", "SigCgt"].iter().any(|mask| line.starts_with(mask)));
+    masks.map(|line| line.replace('\t', "")).collect::<Vec<_>>().join(" ")
+}

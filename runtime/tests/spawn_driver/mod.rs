@@ -1,0 +1,103 @@
+//! Runs cases that must be alone in their process: `init` comes before threads, and a fork takes everything along.
+//!
+//! Started without a case, this lists, filters and reports as any test binary does, and starts itself once for each
+//! case, as `cargo nextest run` would. Started for one (`--exact NAME --nocapture`), it runs that case: the main
+//! thread is the fork server, the case has another.
+
+mod variables;
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use nix::errno::Errno;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use runtime::spawn::{InitOptions, Stopper, init};
+
+pub use variables::set_var;
+
+/// One test: a name, and what to run.
+pub struct Case {
+    pub name: String,
+    pub body: Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>,
+}
+
+impl Case {
+    pub fn new<F: Future<Output = ()> + 'static>(
+        name: impl Into<String>,
+        body: impl FnOnce() -> F + Send + 'static,
+    ) -> Case {
+        Case { name: name.into(), body: Box::new(move || Box::pin(body())) }
+    }
+}
+
+/// The `main` of a test binary, after `divert`.
+pub fn main(cases: Vec<Case>) -> ExitCode {
+    let arguments = Arguments::from_args();
+    match (&arguments.filter, arguments.exact && arguments.nocapture) {
+        (Some(name), true) => match cases.into_iter().find(|case| case.name == *name) {
+            Some(case) => run_here(case),
+            None => ExitCode::SUCCESS,
+        },
+        (Some(_) | None, _) => {
+            let trials = cases
+                .into_iter()
+                .map(|case| Trial::test(case.name.clone(), move || run_apart(&case.name)));
+            libtest_mimic::run(&arguments, trials.collect()).exit_code()
+        }
+    }
+}
+
+fn run_apart(name: &str) -> Result<(), Failed> {
+    let program = std::env::current_exe()?;
+    let output = Command::new(program).args(["--exact", name, "--nocapture"]).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    Err(format!("{}\n{out}{err}", output.status).into())
+}
+
+/// Ends the main thread's service of forks while a case runs.
+pub fn stop_main_loop() {
+    STOPPER.get().expect("a case is running").stop();
+}
+
+static STOPPER: OnceLock<Stopper> = OnceLock::new();
+
+fn run_here(case: Case) -> ExitCode {
+    let guard = init(InitOptions { forkserver: true }).expect("init");
+    let main_loop = guard.main_loop();
+    let stopper = STOPPER.get_or_init(|| main_loop.stopper());
+    let body = std::thread::Builder::new()
+        .name("case".into())
+        .spawn(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| block_on((case.body)())));
+            stopper.stop();
+            outcome
+        })
+        .expect("a thread for the case");
+    main_loop.run();
+    let outcome = body.join().expect("the case's panic is caught");
+    drop(guard);
+    let left = waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL));
+    match (outcome, left) {
+        (Ok(()), Err(Errno::ECHILD)) => ExitCode::SUCCESS,
+        (Ok(()), left) => {
+            eprintln!("the case left a child behind: {left:?}");
+            ExitCode::FAILURE
+        }
+        (Err(_), _) => ExitCode::FAILURE,
+    }
+}
+
+fn block_on(body: Pin<Box<dyn Future<Output = ()>>>) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(body);
+}
