@@ -3,8 +3,10 @@
 //! Filled by `#[runner::test]` and `marks!`, read by the faces and by supervisors. Only static
 //! data: nothing of it runs before `main`.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use linkme::distributed_slice;
@@ -136,9 +138,12 @@ impl RegisteredMarkKind {
     }
 }
 
-/// The test of that name.
+/// The test of that name. The first call makes the index: a supervisor makes it before its first
+/// fork, for all its cases.
 pub(crate) fn find(name: &str) -> Option<&'static RegisteredTest> {
-    TESTS.iter().find(|test| test.full_name() == name)
+    static INDEX: OnceLock<HashMap<String, &'static RegisteredTest>> = OnceLock::new();
+    let index = INDEX.get_or_init(|| TESTS.iter().map(|test| (test.full_name(), test)).collect());
+    index.get(name).copied()
 }
 
 /// Everything registered, sorted by name: link order is nobody's business.

@@ -24,7 +24,7 @@ use runner_core::protocol::{
 
 use super::life::{Action, Input, Life};
 use super::subtree::{self, Reaped};
-use crate::{Hooks, attempt, capture};
+use crate::{Hooks, attempt, capture, registry};
 
 /// Serves attempts until whoever plays the runner is gone; then ends what runs, and returns.
 ///
@@ -43,6 +43,8 @@ pub(crate) fn serve(
     let ends = watch_children()?;
     let memory: &'static Memory = Box::leak(Box::new(memory));
     let owner = capture::Owner::this(memory);
+    // Makes the index of tests, which every forked case then has.
+    let _ = registry::find("");
     let decoder = Decoder::default();
     let mut supervisor = Supervisor { control, decoder, runner, ends, memory, owner, hooks };
     let hello = FromSupervisor::Hello { protocol: PROTOCOL_VERSION };
