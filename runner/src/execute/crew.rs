@@ -22,6 +22,9 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 /// What is alive this long after SIGKILL is named and no longer waited for.
 const SIGKILL_LIMIT: Duration = Duration::from_secs(5);
 
+/// So many processes are told of a supervisor that went wrong.
+const EVIDENCE_LIMIT: usize = 64;
+
 /// Between two sweeps, where no SIGCHLD comes before.
 const SWEEP_PERIOD: Duration = Duration::from_millis(5);
 
@@ -133,6 +136,7 @@ impl Crew {
     pub(super) fn condemn(&mut self, id: SupervisorId, fault: String, now: Instant) {
         if let Some(member) = self.members.get_mut(&id).filter(|member| member.fault.is_none()) {
             member.fault = Some(fault);
+            member.evidence = subtree(member.pid());
             self.kill(id, now);
         }
     }
@@ -231,6 +235,13 @@ fn listen(
 ) -> Result<(), ProtocolError> {
     let socket = member.socket().ok_or(ProtocolError::Closed)?;
     Ok(wakeups.change(socket, Source::Control(id), interest)?)
+}
+
+/// A process and what is below it.
+fn subtree(pid: i32) -> Vec<Process> {
+    let below = process::descendants(pid);
+    let all = std::iter::once(pid).chain(below).take(EVIDENCE_LIMIT);
+    all.filter_map(process::read).collect()
 }
 
 fn survivor_in_words(pid: i32) -> Option<String> {

@@ -21,7 +21,8 @@ use runner_core::expand::Case;
 use runner_core::memory::{Memory, Output};
 use runner_core::outcome::{Outcome, judge};
 use runner_core::protocol::{
-    Attempt, Clocks, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, ProtocolError, ToSupervisor,
+    Attempt, Clocks, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, Process, ProtocolError, Stacks,
+    ToSupervisor,
 };
 
 use super::crew::Crew;
@@ -79,7 +80,29 @@ enum Work {
     None,
     Running(Running),
     /// Its supervisor is dead; what is left of the attempt is being ended.
-    Clearing(Running, String),
+    Clearing(Running, Loss),
+}
+
+/// What there is to tell of an attempt that is over.
+struct Verdict {
+    outcome: Outcome,
+    duration: Duration,
+    output: Output,
+    hang: Option<Hang>,
+}
+
+/// Why a suite has no supervisor.
+struct Unstarted {
+    suite: usize,
+    words: String,
+    fault: StartFault,
+}
+
+/// How a supervisor was lost.
+struct Loss {
+    message: String,
+    /// What was there when it went wrong, if it did not simply die.
+    evidence: Vec<Process>,
 }
 
 struct Running {
@@ -227,10 +250,23 @@ impl<'a> Executor<'a> {
     fn on_conversation_error(&mut self, id: SupervisorId, error: &ProtocolError, now: Instant) {
         match error {
             ProtocolError::Closed => self.crew.on_closed(id, now),
-            ProtocolError::Version { .. }
-            | ProtocolError::TooLong(_)
-            | ProtocolError::Garbage(_)
-            | ProtocolError::Io(_) => self.crew.condemn(id, error.to_string(), now),
+            ProtocolError::Version { .. } => self.on_other_version(id, error, now),
+            ProtocolError::TooLong(_) | ProtocolError::Garbage(_) | ProtocolError::Io(_) => {
+                self.crew.condemn(id, error.to_string(), now)
+            }
+        }
+    }
+
+    /// Nothing that this suite's supervisors say will ever be understood.
+    fn on_other_version(&mut self, id: SupervisorId, error: &ProtocolError, now: Instant) {
+        let Some(member) = self.crew.get(id) else {
+            return;
+        };
+        if let Duty::Greeting { slot } = member.duty {
+            let (suite, words) = (member.suite, error.to_string());
+            self.slots[slot].supervisor = None;
+            self.crew.dismiss_now(id, now);
+            self.on_unopened(slot, Unstarted { suite, words, fault: StartFault::Lasting }, now);
         }
     }
 
@@ -252,12 +288,12 @@ impl<'a> Executor<'a> {
 
     fn take_messages(&mut self, id: SupervisorId, now: Instant) -> Result<(), ProtocolError> {
         while let Some(member) = self.crew.get(id).filter(|member| member.fault.is_none()) {
-            let (duty, suite) = (member.duty, member.suite);
+            let duty = member.duty;
             let Some(message) = member.next()? else {
                 return Ok(());
             };
             match duty {
-                Duty::Greeting { slot } => self.on_greeting(id, slot, suite, message, now)?,
+                Duty::Greeting { slot } => self.on_greeting(id, slot, message, now)?,
                 Duty::Serving { slot } => self.on_message(id, slot, message, now),
                 Duty::Leaving => {}
             }
@@ -269,7 +305,6 @@ impl<'a> Executor<'a> {
         &mut self,
         id: SupervisorId,
         slot: usize,
-        suite: usize,
         message: FromSupervisor,
         now: Instant,
     ) -> Result<(), ProtocolError> {
@@ -281,13 +316,7 @@ impl<'a> Executor<'a> {
                 self.step(Fact::Opened { slot }, now);
                 Ok(())
             }
-            FromSupervisor::Hello { protocol: theirs } => {
-                self.slots[slot].supervisor = None;
-                self.crew.dismiss_now(id, now);
-                let error = ProtocolError::Version { theirs };
-                self.on_unopened(slot, suite, &error.to_string(), StartFault::Lasting, now);
-                Ok(())
-            }
+            FromSupervisor::Hello { protocol: theirs } => Err(ProtocolError::Version { theirs }),
             FromSupervisor::Fault { message } => {
                 self.crew.condemn(id, format!("gave up: {message}"), now);
                 Ok(())
@@ -327,9 +356,9 @@ impl<'a> Executor<'a> {
         let case = &self.cases[running.case];
         let outcome = judge(&facts, &case.expectation);
         let standing = outcome.standing(case.leak);
-        let hang = facts.hang.map(|hang| (case.timeout, hang));
         let output = self.output(slot, &outcome);
-        self.note_end(&running, slot, outcome, facts.duration, output, hang);
+        let verdict = Verdict { outcome, duration: facts.duration, output, hang: facts.hang };
+        self.note_end(&running, slot, verdict);
         let supervisor = if facts.unkillable.is_empty() {
             self.fitness(id, slot)
         } else {
@@ -396,21 +425,22 @@ impl<'a> Executor<'a> {
             Duty::Leaving => {}
             Duty::Greeting { slot } => {
                 self.slots[slot].supervisor = None;
-                let fault = format!("its supervisor {}", member.end_in_words());
-                self.on_unopened(slot, member.suite, &fault, StartFault::Passing, now);
+                let words = format!("its supervisor {}", member.end_in_words());
+                let (suite, fault) = (member.suite, StartFault::Passing);
+                self.on_unopened(slot, Unstarted { suite, words, fault }, now);
             }
             Duty::Serving { slot } => {
                 let message = format!("supervisor {} {}", member.pid(), member.end_in_words());
-                self.on_lost(slot, message, now);
+                self.on_lost(slot, Loss { message, evidence: member.evidence }, now);
             }
         }
         self.sweep(now);
     }
 
-    fn on_lost(&mut self, slot: usize, message: String, now: Instant) {
+    fn on_lost(&mut self, slot: usize, loss: Loss, now: Instant) {
         self.slots[slot].supervisor = None;
         if let Work::Running(running) = std::mem::take(&mut self.slots[slot].work) {
-            self.slots[slot].work = Work::Clearing(running, message);
+            self.slots[slot].work = Work::Clearing(running, loss);
         }
         self.step(Fact::Lost { slot }, now);
     }
@@ -429,7 +459,7 @@ impl<'a> Executor<'a> {
     /// The attempt of a lost supervisor ends here: nothing of it is left.
     fn try_clear(&mut self, slot: usize, now: Instant) {
         let work = std::mem::take(&mut self.slots[slot].work);
-        let Work::Clearing(running, message) = work else {
+        let Work::Clearing(running, Loss { message, evidence }) = work else {
             self.slots[slot].work = work;
             return;
         };
@@ -440,6 +470,8 @@ impl<'a> Executor<'a> {
             suite,
             message: message.clone(),
         });
+        let hang = (!evidence.is_empty())
+            .then(|| Hang { processes: evidence, stacks: Stacks::Missing(message.clone()) });
         let outcome = match self.plan.stage() {
             Stage::GivenUp => Outcome::Interrupted,
             Stage::Full | Stage::Draining | Stage::Asked | Stage::Killed => {
@@ -448,7 +480,7 @@ impl<'a> Executor<'a> {
         };
         let output = self.output(slot, &outcome);
         let duration = now.saturating_duration_since(running.started);
-        self.note_end(&running, slot, outcome, duration, output, None);
+        self.note_end(&running, slot, Verdict { outcome, duration, output, hang });
         // Whoever survived SIGKILL may still write into it.
         self.slots[slot].memory = None;
         self.remove_temp_dir(running.case);
@@ -479,8 +511,9 @@ impl<'a> Executor<'a> {
     fn open(&mut self, slot: usize, suite: usize, now: Instant) {
         if let Err(error) = self.try_open(slot, suite) {
             let path = self.binaries[suite].path.display();
-            let fault = format!("cannot start {path}: {error}");
-            self.on_unopened(slot, suite, &fault, start_fault(&error), now);
+            let words = format!("cannot start {path}: {error}");
+            let fault = start_fault(&error);
+            self.on_unopened(slot, Unstarted { suite, words, fault }, now);
         }
     }
 
@@ -500,16 +533,10 @@ impl<'a> Executor<'a> {
         Ok(())
     }
 
-    fn on_unopened(
-        &mut self,
-        slot: usize,
-        suite: usize,
-        fault: &str,
-        kind: StartFault,
-        now: Instant,
-    ) {
-        self.start_faults[suite] = format!("suite {}: {fault}", self.binaries[suite].name);
-        self.step(Fact::Unopened { slot, fault: kind }, now);
+    fn on_unopened(&mut self, slot: usize, unstarted: Unstarted, now: Instant) {
+        let Unstarted { suite, words, fault } = unstarted;
+        self.start_faults[suite] = format!("suite {}: {words}", self.binaries[suite].name);
+        self.step(Fact::Unopened { slot, fault }, now);
     }
 
     fn close(&mut self, slot: usize, now: Instant) {
@@ -598,18 +625,13 @@ impl<'a> Executor<'a> {
             Event::AttemptStarted { case: self.cases[case].name(), attempt: ATTEMPT, slot: 0 };
         self.ledger.note(event);
         let running = Running { case, started: now };
-        self.note_end(&running, 0, outcome, Duration::ZERO, Output::default(), None);
+        let duration = Duration::ZERO;
+        let verdict = Verdict { outcome, duration, output: Output::default(), hang: None };
+        self.note_end(&running, 0, verdict);
     }
 
-    fn note_end(
-        &mut self,
-        running: &Running,
-        slot: usize,
-        outcome: Outcome,
-        duration: Duration,
-        output: Output,
-        hang: Option<(Duration, Hang)>,
-    ) {
+    fn note_end(&mut self, running: &Running, slot: usize, verdict: Verdict) {
+        let Verdict { outcome, duration, output, hang } = verdict;
         let case = &self.cases[running.case];
         let finished = Finished {
             case: case.name(),
@@ -623,7 +645,8 @@ impl<'a> Executor<'a> {
             again: case.id.clone(),
             seed: self.limits.seed,
         };
-        self.ledger.note_end(Ended { number: running.case + 1, finished, output, hang });
+        let deadline = case.timeout;
+        self.ledger.note_end(Ended { number: running.case + 1, deadline, finished, output, hang });
     }
 
     /// What the slot's attempt wrote, if anybody will want to read it.

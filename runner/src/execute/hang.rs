@@ -26,20 +26,28 @@ pub(super) struct HangFacts {
 /// Puts an address of a process with these maps into words, innermost inlined function first.
 pub(super) type Describe<'a> = &'a mut dyn FnMut(&str, u64) -> Vec<Frame>;
 
-/// The whole report.
+/// A stack in words.
+struct Told<'a> {
+    stack: &'a Stack,
+    /// An address and what stands there, innermost first.
+    frames: Vec<(u64, Vec<Frame>)>,
+}
+
+/// The whole report: first in short what each thread was in, then everything.
 pub(super) fn render(facts: &HangFacts, describe: Describe<'_>) -> Vec<u8> {
     let mut text = String::new();
     let seconds = facts.deadline.as_secs_f64();
     line(&mut text, format_args!("hang report: {}", facts.case));
     line(&mut text, format_args!("suite {}, deadline {seconds:.3} s", facts.suite));
-    for (place, process) in facts.hang.processes.iter().enumerate() {
-        // Stacks are those of the attempt's first process.
-        let stacks = (place == 0).then_some(&facts.hang.stacks);
-        write_process(&mut text, process, stacks, describe);
+    let stacks = tell_stacks(&facts.hang.stacks, describe);
+    write_in_short(&mut text, &stacks);
+    if let Stacks::Missing(reason) = &facts.hang.stacks {
+        line(&mut text, format_args!("no stacks: {reason}"));
     }
-    if facts.hang.processes.is_empty() {
-        write_stray_stacks(&mut text, &facts.hang.stacks, &[], describe);
+    for process in &facts.hang.processes {
+        write_process(&mut text, process, &stacks);
     }
+    write_stray_stacks(&mut text, &facts.hang.processes, &stacks);
     if !facts.last_lines.is_empty() {
         text.push_str("\nlast output\n");
     }
@@ -48,30 +56,62 @@ pub(super) fn render(facts: &HangFacts, describe: Describe<'_>) -> Vec<u8> {
     bytes
 }
 
-fn write_process(
-    text: &mut String,
-    process: &Process,
-    stacks: Option<&Stacks>,
-    describe: Describe<'_>,
-) {
-    let Process { pid, parent, name, command, state, age, threads, fds } = process;
-    let age = age.as_secs_f64();
-    text.push('\n');
-    line(
-        text,
-        format_args!(
-            "process {pid} `{name}` {state}, {age:.1} s old, child of {parent}: {command}"
-        ),
-    );
-    for thread in threads {
-        write_thread(text, thread);
-        if let Some(Stacks::Taken { maps, threads: stacks }) = stacks {
-            let stack = stacks.iter().find(|stack| stack.tid == thread.tid);
-            write_stack(text, stack, maps, describe);
+fn tell_stacks<'a>(stacks: &'a Stacks, describe: Describe<'_>) -> Vec<Told<'a>> {
+    let mut told = Vec::new();
+    match stacks {
+        Stacks::Missing(_) => {}
+        Stacks::Taken { maps, threads } => {
+            for stack in threads {
+                let addresses = stack.frames.iter();
+                let frames = addresses.map(|&address| (address, describe(maps, address))).collect();
+                told.push(Told { stack, frames });
+            }
         }
     }
-    if let Some(stacks) = stacks {
-        write_stray_stacks(text, stacks, threads, describe);
+    told
+}
+
+fn write_in_short(text: &mut String, stacks: &[Told<'_>]) {
+    for told in stacks {
+        let Stack { tid, name, .. } = told.stack;
+        match told.gist() {
+            Some(Frame { function, file: Some(file), line: Some(row) }) => {
+                line(text, format_args!("thread {tid} `{name}` in {function} at {file}:{row}"));
+            }
+            Some(Frame { function, .. }) => {
+                line(text, format_args!("thread {tid} `{name}` in {function}"));
+            }
+            None => line(text, format_args!("thread {tid} `{name}` did not answer")),
+        }
+    }
+}
+
+impl Told<'_> {
+    /// The innermost function of somebody's workspace, else the innermost of all.
+    fn gist(&self) -> Option<&Frame> {
+        let mut all = self.frames.iter().flat_map(|(_, frames)| frames);
+        let own = |frame: &&Frame| frame.file.as_deref().is_some_and(|file| !is_foreign(file));
+        all.clone().find(own).or_else(|| all.next())
+    }
+}
+
+/// A source file of the standard library or of a crate from a registry.
+fn is_foreign(file: &str) -> bool {
+    file.starts_with("/rustc/") || file.contains("/registry/src/")
+}
+
+fn write_process(text: &mut String, process: &Process, stacks: &[Told<'_>]) {
+    let Process { pid, parent, name, command, state, age, threads, fds } = process;
+    let age = age.as_secs_f64();
+    let state = state_in_words(*state);
+    text.push('\n');
+    line(text, format_args!("process {pid} `{name}` {state}, {age:.1} s old, child of {parent}"));
+    line(text, format_args!("  {command}"));
+    for thread in threads {
+        write_thread(text, thread);
+        if let Some(told) = stacks.iter().find(|told| told.stack.tid == thread.tid) {
+            write_stack(text, told);
+        }
     }
     for fd in fds {
         line(text, format_args!("  fd {fd}"));
@@ -84,32 +124,21 @@ fn write_thread(text: &mut String, thread: &Thread) {
     line(text, format_args!("  thread {tid} `{name}` {}{place}", state_in_words(*state)));
 }
 
-/// Stacks of threads that `/proc` did not show, and why there are none.
-fn write_stray_stacks(
-    text: &mut String,
-    stacks: &Stacks,
-    known: &[Thread],
-    describe: Describe<'_>,
-) {
-    match stacks {
-        Stacks::Missing(reason) => line(text, format_args!("  no stacks: {reason}")),
-        Stacks::Taken { maps, threads } => {
-            let stray = |stack: &&Stack| known.iter().all(|thread| thread.tid != stack.tid);
-            for stack in threads.iter().filter(stray) {
-                line(text, format_args!("  thread {} `{}`", stack.tid, stack.name));
-                write_stack(text, Some(stack), maps, describe);
-            }
-        }
+/// Stacks of threads that began after `/proc` was read.
+fn write_stray_stacks(text: &mut String, processes: &[Process], stacks: &[Told<'_>]) {
+    let known = |tid| processes.iter().flat_map(|p| &p.threads).any(|thread| thread.tid == tid);
+    for told in stacks.iter().filter(|told| !known(told.stack.tid)) {
+        line(text, format_args!("\nthread {} `{}`", told.stack.tid, told.stack.name));
+        write_stack(text, told);
     }
 }
 
-fn write_stack(text: &mut String, stack: Option<&Stack>, maps: &str, describe: Describe<'_>) {
-    let frames = stack.map_or(&[][..], |stack| &stack.frames);
-    if frames.is_empty() {
+fn write_stack(text: &mut String, told: &Told<'_>) {
+    if told.frames.is_empty() {
         text.push_str("       (did not answer)\n");
     }
-    for (depth, &address) in frames.iter().enumerate() {
-        write_frames(text, depth, address, &describe(maps, address));
+    for (depth, (address, frames)) in told.frames.iter().enumerate() {
+        write_frames(text, depth, *address, frames);
     }
 }
 
@@ -174,6 +203,11 @@ mod tests {
             last_lines: b"[   0.001s] a (7) out| x\n".to_vec(),
         };
         let mut describe = |_: &str, address: u64| match address {
+            50 => vec![Frame {
+                function: "park".into(),
+                file: Some("/rustc/1/std.rs".into()),
+                line: Some(1),
+            }],
             100 => vec![
                 Frame { function: "inlined".into(), file: Some("a.rs".into()), line: Some(3) },
                 Frame { function: "spin".into(), file: Some("a.rs".into()), line: Some(9) },
@@ -187,8 +221,9 @@ mod tests {
     #[test]
     fn tells_processes_threads_stacks_fds_and_last_lines() {
         let stacks = vec![
-            Stack { tid: 11, name: "t11".into(), frames: vec![100, 200, 300] },
-            Stack { tid: 12, name: "gone".into(), frames: Vec::new() },
+            Stack { tid: 11, name: "t11".into(), frames: vec![50, 100, 200, 300] },
+            Stack { tid: 12, name: "new".into(), frames: vec![200] },
+            Stack { tid: 10, name: "t10".into(), frames: Vec::new() },
         ];
         let text = report(Hang {
             processes: vec![
@@ -197,40 +232,48 @@ mod tests {
             ],
             stacks: Stacks::Taken { maps: String::new(), threads: stacks },
         });
-        assert_eq!(
-            text,
-            "hang report: area::stuck::fork\n\
-             suite suites, deadline 10.000 s\n\
-             \n\
-             process 10 `suite` R, 10.1 s old, child of 1: suite --exact\n  \
-             thread 10 `t10` sleeping in futex_wait_queue\n       \
-             (did not answer)\n  \
-             thread 11 `t11` running\n      \
-             0  inlined\n           at a.rs:3\n      \
-             0  spin\n           at a.rs:9\n      \
-             1  body\n      \
-             2  0x12c\n  \
-             thread 12 `gone`\n       \
-             (did not answer)\n  \
-             fd 3 socket:[5]\n\
-             \n\
-             process 20 `suite` R, 10.1 s old, child of 1: suite --exact\n  \
-             thread 20 `t20` stopped\n  \
-             fd 3 socket:[5]\n\
-             \n\
-             last output\n\
-             [   0.001s] a (7) out| x\n"
-        );
+        let expected = "\
+hang report: area::stuck::fork
+suite suites, deadline 10.000 s
+thread 11 `t11` in inlined at a.rs:3
+thread 12 `new` in body
+thread 10 `t10` did not answer
+
+process 10 `suite` running, 10.1 s old, child of 1
+  suite --exact
+  thread 10 `t10` sleeping in futex_wait_queue
+       (did not answer)
+  thread 11 `t11` running
+      0  park
+           at /rustc/1/std.rs:1
+      1  inlined
+           at a.rs:3
+      1  spin
+           at a.rs:9
+      2  body
+      3  0x12c
+  fd 3 socket:[5]
+
+process 20 `suite` running, 10.1 s old, child of 1
+  suite --exact
+  thread 20 `t20` stopped
+  fd 3 socket:[5]
+
+thread 12 `new`
+      0  body
+
+last output
+[   0.001s] a (7) out| x
+";
+        assert_eq!(text, expected);
     }
 
     #[test]
     fn says_why_there_are_no_stacks() {
         let stacks = Stacks::Missing("the watchdog did not answer".into());
         let processes = vec![process(10, vec![thread(10, 'D', "")])];
-        let text = report(Hang { processes, stacks: stacks.clone() });
-        assert!(text.contains("  no stacks: the watchdog did not answer\n"), "{text}");
+        let text = report(Hang { processes, stacks });
+        assert!(text.contains("\nno stacks: the watchdog did not answer\n"), "{text}");
         assert!(text.contains("thread 10 `t10` uninterruptible\n"), "{text}");
-        let text = report(Hang { processes: Vec::new(), stacks });
-        assert!(text.contains("  no stacks: the watchdog did not answer\n"), "{text}");
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn spawn_apart(command: &mut Command, kept: &[BorrowedFd<'_>]) -> io:
 }
 
 /// A pidfd of a child that has not been waited for (`pidfd_open(2)`).
-pub(super) fn pidfd_of(child: &Child) -> io::Result<OwnedFd> {
+pub(crate) fn pidfd_of(child: &Child) -> io::Result<OwnedFd> {
     // SAFETY: takes two integers and returns a new fd or an error.
     let number = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
     let number = i32::try_from(number).map_err(|_| io::Error::from(io::ErrorKind::Other))?;

@@ -46,8 +46,10 @@ pub(super) struct Ended {
     pub(super) finished: Finished,
     /// What it wrote, if that is to be kept.
     pub(super) output: Output,
-    /// What was seen when its deadline passed.
-    pub(super) hang: Option<(Duration, Hang)>,
+    /// Its deadline.
+    pub(super) deadline: Duration,
+    /// What was seen when that passed, or when its supervisor went wrong.
+    pub(super) hang: Option<Hang>,
 }
 
 impl<'a> Ledger<'a> {
@@ -136,9 +138,9 @@ impl<'a> Ledger<'a> {
     }
 
     fn tell_end(&mut self, ended: Ended) {
-        let Ended { number, mut finished, output, hang } = ended;
+        let Ended { number, mut finished, output, deadline, hang } = ended;
         finished.output = self.write_output(number, &output);
-        let Some((deadline, hang)) = hang else {
+        let Some(hang) = hang else {
             (self.sink)(&Event::AttemptFinished(Box::new(finished)));
             return;
         };

@@ -24,3 +24,5 @@ mod wakeup;
 pub use run::{
     ExecuteError, KeepOutput, Limits, RawOutput, RunEnd, SILENCE_LIMIT, SuiteBinary, Summary, run,
 };
+
+pub(crate) use kernel::pidfd_of;

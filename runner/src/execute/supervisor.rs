@@ -13,7 +13,9 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use runner_core::memory::Memory;
 use runner_core::outcome::signal_name;
-use runner_core::protocol::{Decoder, FromSupervisor, ProtocolError, ToSupervisor, role, variable};
+use runner_core::protocol::{
+    Decoder, FromSupervisor, Process, ProtocolError, ToSupervisor, role, variable,
+};
 
 use super::kernel;
 use super::run::{RawOutput, SuiteBinary};
@@ -57,6 +59,8 @@ pub(super) struct Supervisor {
     pub(super) term: Term,
     /// What it did wrong; nothing it says is heard any more.
     pub(super) fault: Option<String>,
+    /// It and what was below it when that was noticed.
+    pub(super) evidence: Vec<Process>,
     child: Child,
     pidfd: OwnedFd,
     /// `None` after `close`: that is what tells it to go.
@@ -114,6 +118,7 @@ impl Supervisor {
                 duty,
                 term: Term::Open,
                 fault: None,
+                evidence: Vec::new(),
                 child,
                 pidfd,
                 socket: Some(socket),

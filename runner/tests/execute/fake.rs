@@ -28,7 +28,7 @@ pub(crate) fn main() {
         match receive(&mut fake.control) {
             Ok(ToSupervisor::Start(attempt)) => fake.attempt(&attempt),
             Ok(_) => {}
-            Err(ProtocolError::Closed) => return,
+            Err(ProtocolError::Closed | ProtocolError::Io(_)) => return,
             Err(error) => panic!("the executor {error}"),
         }
     }
@@ -132,7 +132,9 @@ impl Fake {
     }
 
     fn say(&mut self, message: &FromSupervisor) {
-        send(&mut self.control, message).unwrap();
+        if send(&mut self.control, message).is_err() {
+            std::process::exit(1);
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) {

@@ -79,7 +79,11 @@ fn a_stopped_one_is_ended_at_once() {
 }
 
 fn a_silent_one_is_ended_when_its_time_is_over() {
-    assert_says(goes_on_after("is silent").fault_of("is silent"), "was silent");
+    let run = goes_on_after("is silent");
+    assert_says(run.fault_of("is silent"), "was silent");
+    let report = run.read(run.of("is silent").hang_report.as_ref());
+    assert_says(&report, "no stacks: supervisor ");
+    assert_says(&report, "sleeping in futex");
 }
 
 fn one_that_closes_its_socket_and_stays_is_ended() {
