@@ -13,17 +13,15 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use uuid::Uuid;
 
 use super::descriptors::{self, Inherited};
 use super::globals::{globals, renew};
 use super::request::Order;
+use super::summons::{self, Role, Summons};
 use super::{
-    Backend, Boot, Entry, Link, environment, forkserver, init, kernel, panics, signals, title,
+    Backend, Boot, Entry, Link, environment, forkserver, init, kernel, lineage, panics, signals,
+    title,
 };
-
-/// The private environment variable in which an exec'd image finds what it is.
-pub(super) const ROLE: &str = "RUNTIME_CHILD";
 
 /// Exit code of an actor whose entry panicked, as of a Rust program whose `main` did.
 const PANICKED: i32 = 101;
@@ -47,76 +45,36 @@ pub(super) fn has_entry() -> bool {
 /// that and never returns; in any other it returns at once.
 pub fn divert() {
     signals::remember_std_handlers();
-    let Some(text) = std::env::var_os(ROLE) else { return };
-    environment::remove_alone(ROLE);
-    match text.to_str().and_then(Role::parse) {
-        Some(role) => role.take_up(),
-        None => stillborn(&format!("{ROLE} does not say what this process is"), &text.display()),
+    let Some(text) = std::env::var_os(summons::VARIABLE) else { return };
+    environment::remove_alone(summons::VARIABLE);
+    match text.to_str().and_then(Summons::parse) {
+        Some(summons) => take_up(summons),
+        None => stillborn("this process was not told what it is", &text.display()),
     }
 }
 
-/// What an exec'd image is there for.
-pub(super) enum Role {
-    /// An actor, with its end of the link.
-    Actor { link: RawFd, uuid: Uuid, name: String },
-    /// The fork server of its parent, with the socket that requests come by.
-    Forkserver { socket: RawFd },
-}
-
-impl Role {
-    /// The descriptor the role comes with.
-    pub(super) fn descriptor(&self) -> RawFd {
-        match self {
-            Role::Actor { link: fd, .. } | Role::Forkserver { socket: fd } => *fd,
-        }
+fn take_up(summons: Summons) -> ! {
+    let (socket, lineage) = (adopt(summons.socket), adopt(summons.lineage));
+    if let Err(error) = lineage::join(lineage).and_then(|()| init::prepare()) {
+        stillborn("cannot prepare", &error);
     }
-
-    fn parse(text: &str) -> Option<Role> {
-        let (kind, rest) = text.split_once(':')?;
-        match kind {
-            "actor" => {
-                let (link, rest) = rest.split_once(':')?;
-                let (uuid, name) = rest.split_once(':')?;
-                Some(Role::Actor {
-                    link: link.parse().ok()?,
-                    uuid: uuid.parse().ok()?,
-                    name: name.to_owned(),
-                })
-            }
-            "forkserver" => Some(Role::Forkserver { socket: rest.parse().ok()? }),
-            _unknown => None,
-        }
-    }
-
-    fn take_up(self) -> ! {
-        let descriptor = adopt(self.descriptor());
-        if let Err(error) = init::prepare() {
-            stillborn("cannot prepare", &error);
-        }
-        match self {
-            Role::Actor { uuid, name, .. } => live(
-                Boot { link: Link::Socket(descriptor), backend: Backend::Exec, name, uuid },
+    match summons.role {
+        Role::Actor { uuid, name } => {
+            lineage::enter(Pid::parent());
+            live(
+                Boot { link: Link::Socket(socket), backend: Backend::Exec, name, uuid },
                 entry(),
                 Ending::Exit,
-            ),
-            Role::Forkserver { .. } => forkserver::serve(descriptor),
+            )
         }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Role::Actor { link, uuid, name } => write!(f, "actor:{link}:{uuid}:{name}"),
-            Role::Forkserver { socket } => write!(f, "forkserver:{socket}"),
-        }
+        Role::Forkserver => forkserver::serve(socket),
     }
 }
 
 fn adopt(fd: RawFd) -> OwnedFd {
     match descriptors::set_inherited(fd, Inherited::No) {
         Ok(()) => descriptors::own(fd),
-        Err(error) => stillborn("the descriptor given to this process is not open", &error),
+        Err(error) => stillborn("a descriptor given to this process is not open", &error),
     }
 }
 
@@ -157,8 +115,10 @@ pub(super) fn after_fork(order: Order, parent: Pid) -> ! {
 
 fn settle_forked(order: &Order, parent: Pid) -> io::Result<()> {
     settle(parent)?;
-    let granted: Vec<_> = order.keep.iter().copied().chain([order.link.as_raw_fd()]).collect();
-    descriptors::scrub(&granted)?;
+    lineage::enter(parent);
+    descriptors::scrub(
+        order.keep.iter().copied().chain([order.link.as_raw_fd()]).chain(lineage::descriptor()),
+    )?;
     signals::reset_in_fork();
     Ok(())
 }

@@ -47,9 +47,9 @@ pub(super) fn learn_tokio() -> io::Result<()> {
 
 /// Closes all that a forked child was not given, and refills tokio's numbers. To be called while this is the only
 /// thread of a new process.
-pub(super) fn scrub(granted: &[RawFd]) -> io::Result<()> {
+pub(super) fn scrub(granted: impl Iterator<Item = RawFd>) -> io::Result<()> {
     let tokio = TOKIO.get().map_or(&[][..], Vec::as_slice);
-    close_all_but(granted.iter().chain(tokio).copied().collect())?;
+    close_all_but(granted.chain(tokio.iter().copied()).collect())?;
     tokio.chunks(2).try_for_each(refill)
 }
 

@@ -16,36 +16,40 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use super::birth::{self, Role};
-use super::descriptors::{Inherited, set_inherited};
+use super::descriptors::{self, Inherited, set_inherited};
 use super::error::Failed;
 use super::kernel::close_range;
 use super::process::Process;
 use super::request::Order;
 use super::signals::{self, Blocked};
-use super::{Step, Unavailable, title};
+use super::summons::{self, Role, Summons};
+use super::{Step, Unavailable, birth, lineage, title};
 
 /// This image, even if the file has been replaced meanwhile.
 const SELF: &str = "/proc/self/exe";
 
 pub(super) fn spawn(order: Order) -> Result<Process, Failed> {
-    let role =
-        Role::Actor { link: order.link.as_raw_fd(), uuid: order.uuid, name: order.name.clone() };
     let (path, title) = match &order.program {
         Some(program) => (program.as_os_str(), program.clone().into_os_string()),
         None if birth::has_entry() => (OsStr::new(SELF), title::of(&order.name, order.uuid).into()),
         None => return Err(Unavailable::NoEntry.into()),
     };
-    Image::prepare(path, title, &role, &order.env, &order.keep)
+    let summons =
+        summon(order.link.as_raw_fd(), Role::Actor { uuid: order.uuid, name: order.name })?;
+    Image::prepare(path, title, &summons, &order.env).map_err(Failed::at(Step::Prepare))?.launch()
+}
+
+/// Starts this program in another role than an actor's.
+pub(super) fn spawn_role(role: Role, socket: RawFd, title: &str) -> Result<Process, Failed> {
+    let summons = summon(socket, role)?;
+    Image::prepare(OsStr::new(SELF), title.into(), &summons, &[])
         .map_err(Failed::at(Step::Prepare))?
         .launch()
 }
 
-/// Starts this program in another role than an actor's.
-pub(super) fn spawn_role(role: &Role, title: &str, keep: &[RawFd]) -> Result<Process, Failed> {
-    Image::prepare(OsStr::new(SELF), title.into(), role, &[], keep)
-        .map_err(Failed::at(Step::Prepare))?
-        .launch()
+fn summon(socket: RawFd, role: Role) -> Result<Summons, Unavailable> {
+    let lineage = lineage::descriptor().ok_or(Unavailable::NotInitialised)?;
+    Ok(Summons { socket, lineage, role })
 }
 
 /// All that the child needs, made before it exists: it may not allocate.
@@ -61,15 +65,17 @@ impl Image {
     fn prepare(
         path: &OsStr,
         title: OsString,
-        role: &Role,
+        summons: &Summons,
         changes: &[(OsString, Option<OsString>)],
-        keep: &[RawFd],
     ) -> io::Result<Image> {
         Ok(Image {
             path: CString::new(path.as_bytes())?,
             title: CString::new(title.into_vec())?,
-            environment: environment(role, changes)?,
-            inherited: keep.iter().copied().chain([role.descriptor()]).collect(),
+            environment: environment(summons, changes)?,
+            inherited: descriptors::kept()
+                .into_iter()
+                .chain([summons.socket, summons.lineage])
+                .collect(),
             parent: Pid::this(),
         })
     }
@@ -99,17 +105,21 @@ impl Image {
     }
 }
 
-/// This process's environment with the changes, and the child's role.
-fn environment(role: &Role, changes: &[(OsString, Option<OsString>)]) -> io::Result<Vec<CString>> {
-    let changed =
-        |name: &OsStr| name == birth::ROLE || changes.iter().any(|(changed, _)| changed == name);
+/// This process's environment with the changes, and the summons.
+fn environment(
+    summons: &Summons,
+    changes: &[(OsString, Option<OsString>)],
+) -> io::Result<Vec<CString>> {
+    let changed = |name: &OsStr| {
+        name == summons::VARIABLE || changes.iter().any(|(changed, _)| changed == name)
+    };
     let kept = std::env::vars_os().filter(|(name, _)| !changed(name));
     let set = changes.iter().enumerate().filter_map(|(at, (name, value))| {
         let last = !changes[at + 1..].iter().any(|(later, _)| later == name);
         value.as_ref().filter(|_| last).map(|value| (name.clone(), value.clone()))
     });
     kept.chain(set)
-        .chain([(birth::ROLE.into(), role.to_string().into())])
+        .chain([(summons::VARIABLE.into(), summons.to_string().into())])
         .map(|(name, value)| entry(name, &value))
         .collect()
 }

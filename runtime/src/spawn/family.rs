@@ -74,7 +74,12 @@ pub(super) struct Stat {
     pub(super) name: String,
     pub(super) parent: Pid,
     pub(super) group: Pid,
+    /// In clock ticks since the boot.
+    pub(super) started: u64,
 }
+
+/// Fields between the process group (the fifth of all) and the start time (the twenty-second).
+const STARTED_AFTER_GROUP: usize = 22 - 5 - 1;
 
 impl Stat {
     /// `None` once the process is reaped.
@@ -91,6 +96,7 @@ impl Stat {
             name: name.to_owned(),
             parent: fields.next().and_then(parse_pid)?,
             group: fields.next().and_then(parse_pid)?,
+            started: fields.nth(STARTED_AFTER_GROUP)?.parse().ok()?,
         })
     }
 }
@@ -101,11 +107,11 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_and_spaces_is_read_to_its_end() {
-        let stat = Stat::parse("12 (a) (b c) S 7 12 3 0 -1 4194560").expect("a valid line");
-        assert_eq!(
-            stat,
-            Stat { name: "a) (b c".into(), parent: Pid::from_raw(7), group: Pid::from_raw(12) }
+        let stat = Stat::parse(
+            "12 (a) (b c) S 7 12 3 0 -1 4194560 8 9 10 11 12 13 14 15 16 17 18 19 2200 23",
         );
+        let [parent, group] = [7, 12].map(Pid::from_raw);
+        assert_eq!(stat, Some(Stat { name: "a) (b c".into(), parent, group, started: 2200 }));
     }
 
     #[test]

@@ -24,7 +24,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::birth::{self, Role};
 use super::descriptors;
 use super::error::Failed;
 use super::globals::{globals, renew};
@@ -33,7 +32,8 @@ use super::lock::lock;
 use super::process::Process;
 use super::request::Order;
 use super::signals::Blocked;
-use super::{Backend, Step, Unavailable, exec, panics, title};
+use super::summons::Role;
+use super::{Backend, Step, Unavailable, birth, exec, lineage, panics, title};
 
 /// The side-car's command name, and its command line where it has one of its own.
 const NAME: &str = "forkserver";
@@ -117,8 +117,7 @@ impl Sidecar {
     fn exec() -> Result<Sidecar, Failed> {
         let (socket, theirs) = UnixStream::pair().map_err(Failed::at(Step::Prepare))?;
         let environment = std::env::vars_os().collect();
-        let role = Role::Forkserver { socket: theirs.as_raw_fd() };
-        let process = exec::spawn_role(&role, NAME, &descriptors::kept())?;
+        let process = exec::spawn_role(Role::Forkserver, theirs.as_raw_fd(), NAME)?;
         Ok(Sidecar { process, socket, environment })
     }
 
@@ -187,8 +186,9 @@ enum Reply {
 fn become_sidecar(socket: UnixStream, owner: Pid) -> ! {
     panics::never_trace();
     renew();
-    let granted: Vec<_> = descriptors::kept().into_iter().chain([socket.as_raw_fd()]).collect();
-    if let Err(error) = descriptors::scrub(&granted) {
+    let granted =
+        descriptors::kept().into_iter().chain([socket.as_raw_fd()]).chain(lineage::descriptor());
+    if let Err(error) = descriptors::scrub(granted) {
         birth::stillborn("the fork server cannot close what it was not given", &error);
     }
     title::set_line(NAME);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::globals::globals;
 use super::main_loop::MainLoop;
-use super::{InitError, descriptors, forkserver, panics, signals};
+use super::{InitError, descriptors, forkserver, lineage, panics, signals};
 
 /// What a program wants from the start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,6 +33,7 @@ pub fn init(options: InitOptions) -> Result<Guard, InitError> {
     signals::remember_std_handlers();
     nix::sys::prctl::set_child_subreaper(true)
         .map_err(|errno| failed("become a subreaper")(errno.into()))?;
+    lineage::found().map_err(failed("make the table of actors"))?;
     prepare().map_err(failed("learn what tokio keeps open"))?;
     if options.forkserver {
         forkserver::start_early().map_err(failed("start the fork server"))?;

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! begin: stop and enumerate, until a look finds nobody new ─► kill all
-//! step:  all ended? ─► reap ─► adopt what else is of their groups ─┬─► kill, step again
-//!                                                               └─► done
+//! step:  all ended? ─► reap ─► any orphans of theirs come here? ─┬─► kill, step again
+//!                                                             └─► done
 //! ```
 //! Stopped from the top down, because a parent that runs can make children while it is looked at. A process caught in
 //! the middle of a fork when the stop reached it can still have one that no look saw; it comes to this process as an
-//! orphan, and is known by the process group of its dead parent.
+//! orphan, as do the descendants of a child that died before it was killed. An actor among them is known by its birth
+//! (see `lineage`), another process by its group, whose leader was an actor.
 //!
 //! Called by `reaper`, which waits; nothing here blocks.
 
@@ -23,17 +24,16 @@ use super::family::{Stat, children_of};
 use super::globals::globals;
 use super::kernel::{self, Waited};
 use super::process::Process;
-use super::{KillReport, Stranger};
+use super::{KillReport, Stranger, lineage};
 
 /// A kill under way.
 pub(super) struct Kill {
     root: Arc<Process>,
     /// Descendants that were sent `SIGKILL` and are not reaped yet.
     victims: Vec<Victim>,
-    /// Every process of the subtree ever seen: an orphan in a group that one of them led is of the subtree.
+    /// Every process of the subtree ever seen.
     lineage: Vec<Pid>,
-    /// Children of this process, made by others, when the kill began: no orphans of the subtree are among them,
-    /// unless their group says so.
+    /// Children of this process that others made, when the kill began: those are no strangers.
     before: HashSet<Pid>,
 }
 
@@ -112,12 +112,8 @@ impl Kill {
 
     /// Kills orphans that have come to this process from the subtree, with what is below them. Whether there were any.
     fn adopts_more(&mut self) -> bool {
-        let orphans: Vec<_> = globals()
-            .family
-            .others()
-            .into_iter()
-            .filter(|pid| self.is_of_a_dead_group(*pid))
-            .collect();
+        let orphans: Vec<_> =
+            globals().family.others().into_iter().filter(|pid| self.owns(*pid)).collect();
         for orphan in orphans {
             if let Ok(pidfd) = kernel::open_pidfd(orphan) {
                 let victim = Victim(pidfd);
@@ -134,13 +130,18 @@ impl Kill {
         true
     }
 
-    /// The leader being dead matters: a group whose leader lives is a new one that got the number again.
-    fn is_of_a_dead_group(&self, pid: Pid) -> bool {
+    /// By birth or, if it is no actor, by the process group of a dead one. A group whose leader lives is a new one that
+    /// got the number again.
+    fn owns(&self, pid: Pid) -> bool {
+        let by_group = |stat: &Stat| {
+            stat.group != pid
+                && Stat::of(stat.group).is_none()
+                && (self.lineage.contains(&stat.group)
+                    || lineage::is_group_below(stat.group, stat.started, &self.lineage))
+        };
         !self.lineage.contains(&pid)
             && Stat::of(pid).is_some_and(|stat| {
-                stat.group != pid
-                    && self.lineage.contains(&stat.group)
-                    && Stat::of(stat.group).is_none()
+                lineage::is_below(pid, stat.started, &self.lineage) || by_group(&stat)
             })
     }
 

@@ -13,24 +13,24 @@ use uuid::Uuid;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Ends the actors on threads of this process that spin.
-pub static STOP_SPINNING: AtomicBool = AtomicBool::new(false);
+pub(crate) static STOP_SPINNING: AtomicBool = AtomicBool::new(false);
 
 /// A child that takes orders.
-pub struct Actor {
-    pub child: Child,
+pub(crate) struct Actor {
+    pub(crate) child: Child,
     link: BufReader<UnixStream>,
 }
 
 impl Actor {
     /// Starts one and hears that it lives.
-    pub async fn start(backend: Backend) -> Actor {
+    pub(crate) async fn start(backend: Backend) -> Actor {
         let (request, link) = request(backend, "pupil");
         let mut actor = Actor { child: spawn(backend, request).await.expect("a child"), link };
         assert_eq!(actor.ask("echo ready"), "ready");
         actor
     }
 
-    pub async fn start_with(
+    pub(crate) async fn start_with(
         backend: Backend,
         change: impl FnOnce(&mut Request),
     ) -> Result<Actor, SpawnError> {
@@ -39,17 +39,17 @@ impl Actor {
         Ok(Actor { child: spawn(backend, request).await?, link })
     }
 
-    pub fn tell(&mut self, order: &str) {
+    pub(crate) fn tell(&mut self, order: &str) {
         writeln!(self.link.get_mut(), "{order}").expect("the actor listens");
     }
 
-    pub fn ask(&mut self, order: &str) -> String {
+    pub(crate) fn ask(&mut self, order: &str) -> String {
         self.tell(order);
         self.hear().unwrap_or_else(|| panic!("no answer to `{order}`"))
     }
 
     /// The next line, or `None` at the end of the link.
-    pub fn hear(&mut self) -> Option<String> {
+    pub(crate) fn hear(&mut self) -> Option<String> {
         let mut line = String::new();
         match self.link.read_line(&mut line) {
             Ok(0) => None,
@@ -60,22 +60,22 @@ impl Actor {
     }
 
     /// Closes the parent's side of the bond.
-    pub fn hang_up(self) -> Child {
+    pub(crate) fn hang_up(self) -> Child {
         self.child
     }
 
     /// Drops the handle on the child, and nothing else.
-    pub fn drop_child(self) -> BufReader<UnixStream> {
+    pub(crate) fn drop_child(self) -> BufReader<UnixStream> {
         self.link
     }
 
-    pub fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         self.child.pid().expect("a process")
     }
 }
 
 /// A request for an actor of `name`, and the parent's end of the link.
-pub fn request(backend: Backend, name: &str) -> (Request, BufReader<UnixStream>) {
+pub(crate) fn request(backend: Backend, name: &str) -> (Request, BufReader<UnixStream>) {
     let (mine, theirs) = UnixStream::pair().expect("a socket pair");
     mine.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let link = if backend.is_process() {
@@ -95,7 +95,7 @@ pub fn request(backend: Backend, name: &str) -> (Request, BufReader<UnixStream>)
 }
 
 /// What the actor runs.
-pub fn entry(boot: Boot) -> i32 {
+pub(crate) fn entry(boot: Boot) -> i32 {
     let identity = format!("{} {} {}", boot.name, boot.uuid, boot.backend);
     let link = match boot.link {
         Link::Socket(socket) => UnixStream::from(socket),
@@ -111,6 +111,7 @@ pub fn entry(boot: Boot) -> i32 {
             return code;
         }
     }
+    pupil.dismiss();
     0
 }
 
@@ -138,6 +139,7 @@ impl Pupil {
             "echo" => self.answer(rest),
             "identity" => self.answer(&self.identity.clone()),
             "tokio" => self.answer(&use_tokio()),
+            "tokio-signal" => self.answer(&use_tokio_signal()),
             "command" => self.answer(&Command::new("true").status().expect("true").to_string()),
             "sleeper" => self.answer(&sleeper(rest)),
             "child" => self.start_child(rest.parse().expect("a backend")),
@@ -155,15 +157,20 @@ impl Pupil {
         None
     }
 
+    /// An actor that leaves in good order waits for its children.
+    fn dismiss(self) {
+        for child in self.children {
+            with_runtime(async { child.hang_up().wait().await });
+        }
+    }
+
     fn answer(&mut self, answer: &str) {
         writeln!(self.answers, "{answer}").expect("the parent listens");
     }
 
     fn start_child(&mut self, backend: Backend) {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let (request, link) = request(backend, "grandchild");
-        let mut actor = match runtime.block_on(spawn(backend, request)) {
+        let mut actor = match with_runtime(spawn(backend, request)) {
             Ok(child) => Actor { child, link },
             Err(error) => return self.answer(&format!("{error}: {}", error.source)),
         };
@@ -174,21 +181,36 @@ impl Pupil {
     }
 }
 
-/// A runtime with I/O, timers, signals and processes: everything that needs tokio's process-wide pair.
+/// A runtime with I/O, timers and processes.
 fn use_tokio() -> String {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let mut hangup =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).expect("signal");
-        nix::sys::signal::raise(nix::sys::signal::Signal::SIGHUP).expect("raise");
-        hangup.recv().await;
+    with_runtime(async {
+        let (one, mut other) = tokio::net::UnixStream::pair().expect("a socket pair");
+        drop(one);
+        let end = tokio::io::AsyncReadExt::read(&mut other, &mut [0; 8]).await.expect("the end");
         let status = tokio::process::Command::new("true").status().await.expect("true");
         tokio::time::timeout(Duration::from_millis(1), std::future::pending::<()>())
             .await
             .expect_err("time passes");
-        status.to_string()
+        format!("{end} {status}")
     })
+}
+
+/// What tokio's process-wide pair is for.
+fn use_tokio_signal() -> String {
+    with_runtime(async {
+        let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+            .expect("a handler");
+        nix::sys::signal::raise(nix::sys::signal::Signal::SIGHUP).expect("raise");
+        hangup.recv().await.map_or("end of signals", |()| "hung up").to_owned()
+    })
+}
+
+fn with_runtime<T>(task: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(task)
 }
 
 /// A process that is no actor: of this one's group, or ("daemon") of a session of its own.

@@ -17,16 +17,16 @@ use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use runtime::spawn::{InitOptions, Stopper, init};
 
-pub use variables::set_var;
+pub(crate) use variables::set_var;
 
 /// One test: a name, and what to run.
-pub struct Case {
-    pub name: String,
-    pub body: Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>,
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) body: Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>,
 }
 
 impl Case {
-    pub fn new<F: Future<Output = ()> + 'static>(
+    pub(crate) fn new<F: Future<Output = ()> + 'static>(
         name: impl Into<String>,
         body: impl FnOnce() -> F + Send + 'static,
     ) -> Case {
@@ -35,7 +35,7 @@ impl Case {
 }
 
 /// The `main` of a test binary, after `divert`.
-pub fn main(cases: Vec<Case>) -> ExitCode {
+pub(crate) fn main(cases: Vec<Case>) -> ExitCode {
     let arguments = Arguments::from_args();
     match (&arguments.filter, arguments.exact && arguments.nocapture) {
         (Some(name), true) => match cases.into_iter().find(|case| case.name == *name) {
@@ -62,7 +62,7 @@ fn run_apart(name: &str) -> Result<(), Failed> {
 }
 
 /// Ends the main thread's service of forks while a case runs.
-pub fn stop_main_loop() {
+pub(crate) fn stop_main_loop() {
     STOPPER.get().expect("a case is running").stop();
 }
 
