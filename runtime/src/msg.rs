@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{ActorId, Error, RemoteError};
+use crate::error::{ActorId, RemoteError};
 use crate::spawn::Backend;
 
 /// The version of this file. A peer with another is refused.
@@ -51,8 +51,8 @@ pub(crate) enum Message {
     CancelAck,
     /// A step of the teardown below was made: it is not stuck.
     Progress,
-    /// The last from the child: what failed in it that it could tell nobody.
-    Farewell { failures: Vec<Error> },
+    /// The last from the child: what failed in it and no scope was left to return, boxed like what a function returns.
+    Farewell { failure: Option<RemoteError> },
 }
 
 /// What a child is to be.
@@ -453,6 +453,7 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
     use uuid::Uuid;
 
     fn actor() -> ActorId {
@@ -483,7 +484,7 @@ mod tests {
             Message::CancelActor { by: actor(), within: Duration::from_millis(1600) },
             Message::CancelAck,
             Message::Progress,
-            Message::Farewell { failures: vec![Error::NoRuntime] },
+            Message::Farewell { failure: Some(RemoteError::returned(&actor(), Error::NoRuntime)) },
         ]
     }
 

@@ -1,7 +1,7 @@
 //! A child actor from its first instruction to its last.
 //!
 //! ```text
-//! Hello, Spec read ─► state constructed ─► Hello, Ready written ─► serving ─┬─ cancelled ──► teardown ─► Farewell ─► exit 0
+//! Hello, Spec read ─► Hello written, state constructed ─► Ready written ─► serving ─┬─ cancelled ──► teardown ─► Farewell ─► exit 0
 //!        └─────────────────┴─ BootFailed, exit 1                            ├─ one-shot done ──┘
 //!                                                                           └─ parent gone ─► teardown ────────────► exit 1
 //! ```
@@ -57,7 +57,7 @@ async fn live(boot: Boot) -> i32 {
     };
     let spec = match greet(&mut channel).await {
         Ok(spec) => *spec,
-        Err(reason) => return stop_short(channel, reason, Vec::new()).await,
+        Err(reason) => return stop_short(channel, reason, None).await,
     };
     let origin = Origin::Child {
         backend: boot.backend,
@@ -78,7 +78,7 @@ async fn live(boot: Boot) -> i32 {
             );
             Serving { this, channel, server }.live().await
         }
-        Err(reason) => stop_short(channel, reason, this.take_unclaimed()).await,
+        Err(reason) => stop_short(channel, reason, unclaimed(&this)).await,
     }
 }
 
@@ -98,12 +98,18 @@ enum Short {
     Orphaned,
 }
 
-async fn stop_short(channel: Channel, reason: Short, failures: Vec<Error>) -> i32 {
+async fn stop_short(channel: Channel, reason: Short, failure: Option<RemoteError>) -> i32 {
     match reason {
-        Short::Cancelled => say_last(channel, Message::Farewell { failures }, DONE).await,
+        Short::Cancelled => say_last(channel, Message::Farewell { failure }, DONE).await,
         Short::Failed(failure) => say_last(channel, Message::BootFailed(failure), FAILED).await,
         Short::Orphaned => FAILED,
     }
+}
+
+/// What no scope of the actor was left to return: one failure, as if the actor had returned it.
+fn unclaimed(this: &ThisActor) -> Option<RemoteError> {
+    Error::from_failures(this.take_unclaimed())
+        .map(|failure| RemoteError::returned(&this.id, failure))
 }
 
 async fn say_last(mut channel: Channel, message: Message, code: i32) -> i32 {
@@ -175,6 +181,8 @@ async fn construct(
     let Some(mut constructing) = entry.construct(init) else {
         return Err(Short::Failed(BootFailure::Unknown { function: constructor.to_owned() }));
     };
+    // The constructor may end the process: that it was reached is to be known by then.
+    channel.flush().await;
     tokio::select! {
         made = catch(constructing.as_mut()) => match made {
             Ok(made) => made.map_err(Short::Failed),
@@ -224,9 +232,7 @@ impl Serving {
         // The user's state, and what its destructor does, belongs to the actor's life.
         drop(server);
         match code {
-            DONE => {
-                say_last(channel, Message::Farewell { failures: this.take_unclaimed() }, DONE).await
-            }
+            DONE => say_last(channel, Message::Farewell { failure: unclaimed(&this) }, DONE).await,
             failed => failed,
         }
     }

@@ -51,11 +51,9 @@ impl fmt::Display for ActorId {
 pub enum StartStep {
     /// The process or thread could not be made.
     Spawn,
-    /// It existed, and had not yet said who it is.
+    /// It existed, and had not yet agreed with its parent on who and what it is.
     Handshake,
-    /// It had said who it is, and was applying its spec.
-    Spec,
-    /// Its constructor (`new`) failed or panicked.
+    /// It was making its state: its constructor (`new`) ran.
     Construct,
 }
 
@@ -64,7 +62,6 @@ impl fmt::Display for StartStep {
         f.write_str(match self {
             StartStep::Spawn => "being spawned",
             StartStep::Handshake => "shaking hands",
-            StartStep::Spec => "applying its spec",
             StartStep::Construct => "constructing its state",
         })
     }

@@ -24,7 +24,7 @@ use tokio::time::Sleep;
 use super::ladder::{Duty, Ladder, Means};
 use super::nursery::Core;
 use super::start::ONLY_CALL;
-use crate::error::{Error, Result, StartFailure, StartStep, Teardown};
+use crate::error::{Error, RemoteError, Result, StartFailure, StartStep, Teardown};
 use crate::ipc::{Channel, Closed};
 use crate::msg::{BootFailure, Failure, Message, PROTOCOL, Timings};
 use crate::rpc::{End, Ended, Line, NoValue, Order, Reply};
@@ -74,10 +74,16 @@ struct Omens {
     boot_deadline_passed: bool,
     ordered: Option<Order>,
     lost: Option<String>,
-    /// Its last message, with the failures nobody else was told.
-    farewell: Option<Vec<Error>>,
+    farewell: Option<Farewell>,
+    /// The starter was told, and the nursery need not be.
+    start_failed: bool,
     /// The failure of a one-shot's function.
     only_call_failure: Option<Error>,
+}
+
+/// A child's last message.
+struct Farewell {
+    failure: Option<RemoteError>,
 }
 
 /// What wakes a supervisor.
@@ -187,7 +193,7 @@ impl Supervisor {
 
     fn on_message(&mut self, message: Message) {
         match message {
-            Message::Hello { protocol: PROTOCOL, .. } => self.on_boot_step(StartStep::Spec),
+            Message::Hello { protocol: PROTOCOL, .. } => self.on_boot_step(StartStep::Construct),
             Message::Hello { protocol, .. } => {
                 self.lose(format!(
                     "it speaks version {protocol} of the protocol, and this is {PROTOCOL}"
@@ -202,7 +208,7 @@ impl Supervisor {
                 self.on_ladder(Ladder::on_progress);
                 self.report.core.this.report_progress();
             }
-            Message::Farewell { failures } => self.on_farewell(failures),
+            Message::Farewell { failure } => self.on_farewell(failure),
             Message::Spec(_)
             | Message::Call { .. }
             | Message::CancelCall { .. }
@@ -228,9 +234,6 @@ impl Supervisor {
     }
 
     fn on_boot_failed(&mut self, failure: BootFailure) {
-        if let BootFailure::Construct(_) = &failure {
-            self.on_boot_step(StartStep::Construct);
-        }
         self.omens.boot_failure = Some(failure);
         self.begin_ending_unasked();
     }
@@ -261,8 +264,8 @@ impl Supervisor {
         }
     }
 
-    fn on_farewell(&mut self, failures: Vec<Error>) {
-        self.omens.farewell = Some(failures);
+    fn on_farewell(&mut self, failure: Option<RemoteError>) {
+        self.omens.farewell = Some(Farewell { failure });
         self.begin_ending_unasked();
     }
 
@@ -285,10 +288,11 @@ impl Supervisor {
     }
 
     fn on_order(&mut self, order: Order) {
-        let now = Instant::now();
+        self.omens.ordered = Some(order.clone());
         match self.stage {
             Stage::Booting { .. } | Stage::Serving => {
-                let ladder = Ladder::begin(self.timings(), self.means(), order.within, now);
+                let ladder =
+                    Ladder::begin(self.timings(), self.means(), order.within, Instant::now());
                 self.ask(&order, &ladder);
                 self.stage = Stage::Ending { ladder };
                 self.tell_starter(Err(self.cancelled(&order)));
@@ -296,7 +300,6 @@ impl Supervisor {
             // It ends already.
             Stage::Ending { .. } => {}
         }
-        self.omens.ordered = Some(order);
     }
 
     fn ask(&self, order: &Order, ladder: &Ladder) {
@@ -308,24 +311,37 @@ impl Supervisor {
     }
 
     async fn on_deadline(&mut self, child: &Child) {
-        let now = Instant::now();
         let duty = match &mut self.stage {
-            Stage::Booting { .. } => {
-                self.omens.boot_deadline_passed = true;
-                let mut ladder = Ladder::begin_unasked(self.timings(), self.means(), None, now);
-                let duty = ladder.kill(now);
-                self.stage = Stage::Ending { ladder };
-                duty
-            }
-            Stage::Serving => return,
-            Stage::Ending { ladder } => ladder.on_deadline(now),
+            Stage::Booting { .. } => self.on_boot_deadline(),
+            Stage::Serving => None,
+            Stage::Ending { ladder } => Some(ladder.on_deadline(Instant::now())),
         };
         self.report.core.this.report_progress();
         match duty {
-            Duty::Terminate => drop(child.terminate()),
-            Duty::KillSubtree => drop(child.kill_subtree().await),
-            Duty::Abandon => child.abandon(),
+            Some(Duty::Terminate) => drop(child.terminate()),
+            Some(Duty::KillSubtree) => drop(child.kill_subtree().await),
+            Some(Duty::Abandon) => child.abandon(),
+            None => {}
         }
+    }
+
+    /// It had its time: a process is killed, a thread is shown the end of its channel, and may need to be abandoned.
+    fn on_boot_deadline(&mut self) -> Option<Duty> {
+        self.omens.boot_deadline_passed = true;
+        let failure = self.start_failure(None);
+        self.tell_starter(Err(failure));
+        let (means, now) = (self.means(), Instant::now());
+        let mut ladder =
+            Ladder::begin(self.timings(), means, self.report.core.this.remaining(now), now);
+        let duty = match means {
+            Means::Process => Some(ladder.kill(now)),
+            Means::Thread => {
+                self.channel = None;
+                None
+            }
+        };
+        self.stage = Stage::Ending { ladder };
+        duty
     }
 
     fn on_ladder(&mut self, step: impl FnOnce(&mut Ladder, Instant)) {
@@ -424,30 +440,33 @@ impl Supervisor {
 
     /// What the nursery is told. A start that failed is the starter's to deal with.
     fn failures(&mut self, exit: &Exit, teardown: &Teardown) -> Vec<Error> {
+        if self.omens.start_failed {
+            return Vec::new();
+        }
+        let own = self.own_failure(exit, teardown);
+        let only_call = self.omens.only_call_failure.take();
+        let told =
+            self.omens.farewell.take().and_then(|farewell| farewell.failure).map(Error::Remote);
+        only_call.into_iter().chain(told).chain(own).collect()
+    }
+
+    /// How the actor itself failed, whatever failed in it.
+    fn own_failure(&mut self, exit: &Exit, teardown: &Teardown) -> Option<Error> {
         let actor = self.line.actor.clone();
-        let was_ready = self.omens.unready.is_none();
-        let said_farewell = self.omens.farewell.is_some();
-        let own = if !was_ready && self.omens.ordered.is_none() {
-            None
-        } else if let Some(reason) = self.omens.lost.take() {
+        if let Some(reason) = self.omens.lost.take() {
             Some(Error::ChannelLost { actor, reason })
         } else if teardown.is_forced() {
             Some(Error::Forced { actor, teardown: teardown.clone() })
-        } else if said_farewell || (!was_ready && *exit == Exit::Code(0)) {
+        } else if self.omens.farewell.is_some() {
             None
         } else {
             Some(Error::ActorDied { actor, exit: exit.clone(), incarnation: 0 })
-        };
-        let only_call = self.omens.only_call_failure.take();
-        only_call
-            .into_iter()
-            .chain(self.omens.farewell.take().into_iter().flatten())
-            .chain(own)
-            .collect()
+        }
     }
 
     fn tell_starter(&mut self, told: Result<()>) {
         if let Some(ready_tx) = self.ready_tx.take() {
+            self.omens.start_failed = told.is_err() && self.omens.ordered.is_none();
             // Nobody awaits it any more if the start was dropped, which is an order to end.
             let _heard = ready_tx.send(told);
         }
@@ -459,7 +478,7 @@ impl Supervisor {
 
     /// Why the start failed.
     fn start_failure(&mut self, exit: Option<Exit>) -> Error {
-        let step = self.omens.unready.unwrap_or(StartStep::Spec);
+        let step = self.omens.unready.unwrap_or(StartStep::Construct);
         let actor = self.line.actor.clone();
         if let Some(order) = &self.omens.ordered {
             return self.cancelled(order);

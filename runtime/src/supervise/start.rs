@@ -291,11 +291,11 @@ impl<'n> Draft<'n> {
             reply_tx,
         };
         this.tasks.spawn(Supervisor::new(assignment).run(request));
-        let starting = Awaited { line: Some(line), this };
-        ready_rx
-            .await
-            .unwrap_or_else(|_| Err(Error::Bug("a supervisor ended without a word".to_owned())))?;
-        starting.done()
+        let mut awaited = Awaited { line: Some(line), this };
+        let told = ready_rx.await;
+        let line = awaited.line.take();
+        told.unwrap_or_else(|_| Err(Error::Bug("a supervisor ended without a word".to_owned())))?;
+        line.ok_or_else(|| Error::Bug("a start was done twice".to_owned()))
     }
 }
 
@@ -346,16 +346,10 @@ fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?)
 }
 
-/// A start that is awaited. Dropped before it is done, it cancels the child.
+/// A start that is awaited. Dropped before the line is taken from it, it cancels the child.
 struct Awaited {
     line: Option<Arc<Line>>,
     this: Arc<ThisActor>,
-}
-
-impl Awaited {
-    fn done(mut self) -> Result<Arc<Line>> {
-        self.line.take().ok_or_else(|| Error::Bug("a start was done twice".to_owned()))
-    }
 }
 
 impl Drop for Awaited {

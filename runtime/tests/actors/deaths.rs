@@ -1,0 +1,149 @@
+//! Deaths: whatever waits for an actor that dies is told how, soon.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill, raise};
+use nix::unistd::Pid;
+use runtime::{CallError, Error, Exit, nursery};
+
+use crate::Need;
+
+crate::cases![
+    Some(Need::Process) => [
+        a_call_to_an_actor_that_is_killed_ends,
+        a_call_to_an_actor_that_exits_ends,
+        a_call_to_an_actor_that_exits_well_ends_too,
+        a_killed_one_shot_fails_the_scope,
+        an_idle_actor_that_dies_fails_the_scope,
+        what_an_actor_leaves_behind_when_killed_is_killed,
+    ],
+    None => [an_actor_that_ended_tells_later_callers],
+];
+
+#[runtime::remote]
+async fn kill_myself() {
+    raise(Signal::SIGKILL).expect("a signal to oneself");
+}
+
+#[runtime::remote]
+async fn leave(code: i32) {
+    std::process::exit(code);
+}
+
+#[runtime::remote]
+async fn my_pid() -> u32 {
+    std::process::id()
+}
+
+#[runtime::remote]
+async fn stay_with_a_child() -> runtime::Result<()> {
+    nursery(async |n| {
+        n.actor("below").expose::<my_pid>().await?.wait_ended().await.map_or(Ok(()), |_| Ok(()))
+    })
+    .await
+}
+
+fn exit_in(error: Error) -> Exit {
+    match error {
+        Error::ActorDied { exit, incarnation: 0, .. } => exit,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What a call in flight, and then the scope, were told.
+async fn call_and_scope<F>(args: F::Args) -> (Exit, Exit)
+where
+    F: runtime::Function<Error = runtime::Never>,
+    F::Output: std::fmt::Debug,
+{
+    let mut told = None;
+    let begun = Instant::now();
+    let ended: runtime::Result<()> = nursery(async |n| {
+        let actor = n.actor("doomed").expose::<F>().await?;
+        match actor.call::<F>(args).await {
+            Err(CallError::Failed(error)) => told = Some(exit_in(error)),
+            other => panic!("{other:?}"),
+        }
+        Ok(())
+    })
+    .await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    (told.expect("the body saw it"), exit_in(ended.unwrap_err()))
+}
+
+async fn a_call_to_an_actor_that_is_killed_ends() -> runtime::Result<()> {
+    assert_eq!(call_and_scope::<kill_myself>(()).await, (Exit::Signal(9), Exit::Signal(9)));
+    Ok(())
+}
+
+async fn a_call_to_an_actor_that_exits_ends() -> runtime::Result<()> {
+    assert_eq!(call_and_scope::<leave>((3,)).await, (Exit::Code(3), Exit::Code(3)));
+    Ok(())
+}
+
+async fn a_call_to_an_actor_that_exits_well_ends_too() -> runtime::Result<()> {
+    assert_eq!(call_and_scope::<leave>((0,)).await, (Exit::Code(0), Exit::Code(0)));
+    Ok(())
+}
+
+async fn a_killed_one_shot_fails_the_scope() -> runtime::Result<()> {
+    let ended: runtime::Result<()> = nursery(async |n| {
+        n.run_in_actor::<kill_myself>("doomed", ()).await?;
+        Ok(())
+    })
+    .await;
+    assert_eq!(exit_in(ended.unwrap_err()), Exit::Signal(9));
+    Ok(())
+}
+
+async fn an_idle_actor_that_dies_fails_the_scope() -> runtime::Result<()> {
+    let ended: runtime::Result<()> = nursery(async |n| {
+        let actor = n.actor("doomed").expose::<my_pid>().await?;
+        signal(actor.call::<my_pid>(()).await?, Signal::SIGKILL);
+        std::future::pending().await
+    })
+    .await;
+    assert_eq!(exit_in(ended.unwrap_err()), Exit::Signal(9));
+    Ok(())
+}
+
+async fn what_an_actor_leaves_behind_when_killed_is_killed() -> runtime::Result<()> {
+    let ended: runtime::Result<()> = nursery(async |n| {
+        let middle = n.actor("middle").expose::<stay_with_a_child>().expose::<my_pid>().await?;
+        let pid = middle.call::<my_pid>(()).await?;
+        let staying = middle.call::<stay_with_a_child>(());
+        let killing = async {
+            while crate::children_of(pid).is_empty() {
+                tokio::task::yield_now().await;
+            }
+            signal(pid, Signal::SIGKILL);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            died = staying => drop(exit_in(died.map_err(Error::from).unwrap_err())),
+            () = killing => {}
+        }
+        Ok(())
+    })
+    .await;
+    // That no process is left is looked at after every case.
+    assert_eq!(exit_in(ended.unwrap_err()), Exit::Signal(9));
+    Ok(())
+}
+
+async fn an_actor_that_ended_tells_later_callers() -> runtime::Result<()> {
+    nursery(async |n| {
+        let actor = n.actor("short").expose::<my_pid>().await?;
+        actor.call::<my_pid>(()).await?;
+        actor.cancel().await?;
+        let late = actor.call::<my_pid>(()).await.map_err(Error::from);
+        assert!(matches!(late, Err(Error::Cancelled { .. })), "{late:?}");
+        actor.cancel().await
+    })
+    .await
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).expect("a pid"));
+    kill(pid, signal).expect("it lives");
+}

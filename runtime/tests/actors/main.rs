@@ -1,0 +1,150 @@
+//! Small programs with actors, each run in a process of its own on every backend that can: what they see is asserted, and that
+//! nothing is left of them.
+//!
+//! `cargo test -p runtime --test actors -- fork::` runs those of one backend, `… -- --list` lists them.
+
+mod boots;
+mod calls;
+mod cancels;
+mod deaths;
+mod nurseries;
+
+use std::pin::Pin;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use runtime::{Backend, Capability, RootConfig, Timings};
+
+/// One program.
+struct Case {
+    name: &'static str,
+    /// What its backend must be able to do.
+    needs: Option<Need>,
+    body: fn() -> Pin<Box<dyn Future<Output = runtime::Result<()>>>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// For programs that kill, stop or exit their process.
+    Process,
+    /// For programs about a fresh image.
+    Exec,
+    /// For programs about what cannot be killed.
+    Thread,
+}
+
+impl Need {
+    fn is_met_by(self, backend: Backend) -> bool {
+        match self {
+            Need::Process => backend.capabilities().has(Capability::Process),
+            Need::Exec => backend == Backend::Exec,
+            Need::Thread => backend == Backend::Thread,
+        }
+    }
+}
+
+/// The cases of a module, by the names of its functions.
+macro_rules! cases {
+    ($($needs:expr => [$($name:ident),* $(,)?]),* $(,)?) => {
+        pub(crate) fn cases() -> Vec<$crate::Case> {
+            vec![$($($crate::Case { name: stringify!($name), needs: $needs, body: || Box::pin($name()) }),*),*]
+        }
+    };
+}
+use cases;
+
+fn main() -> ExitCode {
+    runtime::divert();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["--case", case, backend] => run_case(case, backend),
+        _ => libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
+    }
+}
+
+fn all_cases() -> Vec<Case> {
+    [boots::cases(), calls::cases(), cancels::cases(), deaths::cases(), nurseries::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for Case { name, needs, .. } in all_cases() {
+        for backend in Backend::ALL {
+            if needs.is_none_or(|need| need.is_met_by(backend)) {
+                trials.push(Trial::test(format!("{backend}::{name}"), move || {
+                    spawn_case(name, backend)
+                }));
+            }
+        }
+    }
+    trials
+}
+
+/// Runs a case as a process: `init` wants to be first in one.
+fn spawn_case(name: &str, backend: Backend) -> Result<(), Failed> {
+    let program = std::env::current_exe()?;
+    let output = Command::new("timeout")
+        .args(["--kill-after=5", "30"])
+        .arg(program)
+        .args(["--case", name, backend.name()])
+        .env("RUST_BACKTRACE", "0")
+        .output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{}\n{stderr}", output.status).into())
+}
+
+/// Waits are shortened where a test would otherwise sit through them; their proportions are the defaults'.
+const TIMINGS: Timings = Timings {
+    boot: Duration::from_secs(10),
+    ack: Duration::from_millis(250),
+    soft: Duration::from_millis(800),
+    terminate: Duration::from_millis(125),
+    abandon: Duration::from_millis(800),
+    orphan: Duration::from_millis(500),
+};
+
+fn run_case(name: &str, backend: &str) -> ExitCode {
+    let case = all_cases().into_iter().find(|case| case.name == name).expect("a case of that name");
+    let config = RootConfig {
+        backend: backend.parse().expect("a backend"),
+        timings: TIMINGS,
+        ..RootConfig::default()
+    };
+    let guard = runtime::init(runtime::Config::default()).expect("nothing came before");
+    let main_loop = guard.main_loop();
+    let stopper = main_loop.stopper();
+    let root = std::thread::Builder::new().name("root".to_owned()).spawn(move || {
+        let outcome =
+            std::panic::catch_unwind(move || runtime::block_on_root(config, (case.body)()));
+        stopper.stop();
+        outcome
+    });
+    let root = root.expect("a thread");
+    main_loop.run();
+    let outcome = root.join().flatten().expect("no assertion failed").flatten();
+    drop(guard);
+    assert_eq!(children_of(std::process::id()), "", "processes were left");
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The pids of a process's children, as the kernel lists them.
+fn children_of(pid: u32) -> String {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok())
+        .collect()
+}
