@@ -1,4 +1,21 @@
 //! `runner`, as a library for its own tests: the binary is a `main` over it.
+//!
+//! In the order data flows: the command line is parsed (`cli`) and resolved against the manifest
+//! (`choice`); cargo builds the suites (`cargo`), which are listed (`list`) and expanded into cases
+//! (`discover`); `plan` and `execute` run them; what happens is recorded (`store`) and told
+//! (`report`). `session` ties these together, `triage` reads what was recorded.
 
+pub mod cargo;
+pub mod catalogue;
+pub mod choice;
+pub mod cli;
+pub mod discover;
 pub mod execute;
+pub mod exit;
+pub mod list;
 pub mod plan;
+pub mod printable;
+pub mod report;
+pub mod session;
+pub mod store;
+pub mod triage;

@@ -1,3 +1,11 @@
 //! `runner`: every test of a suite, once for every backend.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use runner::cli::Cli;
+use runner::session;
+
+fn main() -> ExitCode {
+    session::execute(Cli::parse())
+}

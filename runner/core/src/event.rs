@@ -172,7 +172,7 @@ pub struct BackendCounts {
     pub passed: usize,
     /// … that fail the run.
     pub failed: usize,
-    /// … that passed but left processes, whatever that means for the run.
+    /// … of the passed, those that left processes and were only warned about.
     pub leaked: usize,
     /// … that failed as a mark expects.
     pub xfailed: usize,

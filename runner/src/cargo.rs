@@ -1,0 +1,229 @@
+//! cargo, asked what the workspace is and told to build the suites.
+//!
+//! cargo draws its own progress and diagnostics on stderr; only its messages about artifacts are
+//! read here. What a test process finds in its environment is `environment`'s business.
+
+mod environment;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use cargo_metadata::{Artifact, BuildScript, Message, Metadata, Package, TargetKind};
+use runner_core::diagnostic::{Diagnostic, Diagnostics};
+use runner_core::manifest::Suite;
+
+use crate::exit::{Exit, Failure};
+
+use environment::Libraries;
+
+/// The workspace of a manifest.
+pub struct Workspace {
+    root: PathBuf,
+    metadata: Metadata,
+}
+
+/// A suite's test binary.
+#[derive(Debug)]
+pub struct Built {
+    /// The suite's name in the manifest.
+    pub suite: String,
+    /// The binary.
+    pub executable: PathBuf,
+    /// Working directory of its processes.
+    pub package_root: PathBuf,
+    /// The whole environment of its processes.
+    pub env: Vec<(OsString, OsString)>,
+}
+
+impl Workspace {
+    /// Asks `cargo metadata` about the workspace that a folder belongs to.
+    ///
+    /// # Errors
+    /// cargo cannot be started or refuses; what it says is on stderr.
+    pub fn load(root: &Path) -> Result<Self, Failure> {
+        let failed = |why: String| {
+            let message = format!("cargo metadata in {}: {why}", root.display());
+            Failure::because(Exit::Metadata, message)
+        };
+        let output = cargo(root)
+            .args(["metadata", "--no-deps", "--format-version=1"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .map_err(|error| failed(error.to_string()))?;
+        if !output.status.success() {
+            return Err(failed(output.status.to_string()));
+        }
+        let metadata = serde_json::from_slice(&output.stdout)
+            .map_err(|error| failed(format!("unreadable answer: {error}")))?;
+        Ok(Self { root: root.to_owned(), metadata })
+    }
+
+    /// Where the runner keeps its own files.
+    pub fn state_dir(&self) -> PathBuf {
+        self.metadata.target_directory.as_std_path().join("runner")
+    }
+
+    /// Builds the suites, all with one call of cargo.
+    ///
+    /// # Errors
+    /// A suite that names no package or test target of the workspace; a build that fails.
+    pub fn build(&self, suites: &[Suite], profile: Option<&str>) -> Result<Vec<Built>, Failure> {
+        let packages = self.packages(suites)?;
+        let libraries = Libraries::ask();
+        let products = self.compile(suites, profile)?;
+        let libraries = libraries.wait(self.metadata.target_directory.as_std_path());
+        suites
+            .iter()
+            .zip(packages)
+            .map(|(suite, package)| products.suite(suite, package, &libraries))
+            .collect()
+    }
+
+    fn packages(&self, suites: &[Suite]) -> Result<Vec<&Package>, Failure> {
+        let mut errors = Diagnostics::default();
+        let mut packages = Vec::new();
+        for suite in suites {
+            match self.package(suite) {
+                Ok(package) => packages.push(package),
+                Err(error) => errors.push(error),
+            }
+        }
+        errors.into_result(packages).map_err(|errors| Failure::new(Exit::Setup, errors))
+    }
+
+    fn package(&self, suite: &Suite) -> Result<&Package, Diagnostic> {
+        let packages = &self.metadata.packages;
+        let Some(package) = packages.iter().find(|package| package.name == suite.package) else {
+            let message = format!("the workspace has no package `{}`", suite.package);
+            let known = packages.iter().map(|package| package.name.as_str());
+            return Err(Diagnostic::new(message)
+                .at_line(&suite.place)
+                .suggest(&suite.package, known));
+        };
+        let targets = package.targets.iter().filter(|it| it.kind.contains(&TargetKind::Test));
+        let known: Vec<&str> = targets.map(|target| target.name.as_str()).collect();
+        if known.contains(&suite.test.as_str()) {
+            return Ok(package);
+        }
+        let message = format!("package `{}` has no test target `{}`", suite.package, suite.test);
+        Err(Diagnostic::new(message).at_line(&suite.place).suggest(&suite.test, known))
+    }
+
+    fn compile(&self, suites: &[Suite], profile: Option<&str>) -> Result<Products, Failure> {
+        let failed =
+            |why: String| Failure::because(Exit::Build, format!("cargo test --no-run: {why}"));
+        let mut command = cargo(&self.root);
+        command.args(["test", "--no-run", "--message-format=json-render-diagnostics"]);
+        for suite in suites {
+            command.args(["--package", &suite.package, "--test", &suite.test]);
+        }
+        if let Some(profile) = profile {
+            command.args(["--profile", profile]);
+        }
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| failed(error.to_string()))?;
+        let products = Products::read(&mut child).map_err(|error| failed(error.to_string()));
+        let status = child.wait().map_err(|error| failed(error.to_string()))?;
+        if !status.success() {
+            return Err(failed(status.to_string()));
+        }
+        products
+    }
+}
+
+/// What cargo says it made.
+#[derive(Default)]
+struct Products {
+    artifacts: Vec<Artifact>,
+    scripts: Vec<BuildScript>,
+}
+
+impl Products {
+    /// Reads to the end, whatever comes: cargo would block on a full pipe.
+    fn read(child: &mut Child) -> std::io::Result<Self> {
+        let mut products = Self::default();
+        let Some(stdout) = child.stdout.take() else { return Ok(products) };
+        for message in Message::parse_stream(BufReader::new(stdout)) {
+            // cargo's messages grow: a kind this version does not know is none that is needed.
+            #[expect(clippy::wildcard_enum_match_arm, reason = "not our enum, and non-exhaustive")]
+            match message? {
+                Message::CompilerArtifact(artifact) if artifact.executable.is_some() => {
+                    products.artifacts.push(artifact);
+                }
+                Message::BuildScriptExecuted(script) => products.scripts.push(script),
+                _ => {}
+            }
+        }
+        Ok(products)
+    }
+
+    fn suite(
+        &self,
+        suite: &Suite,
+        package: &Package,
+        libraries: &Libraries<PathBuf>,
+    ) -> Result<Built, Failure> {
+        let made = self.artifacts.iter().find(|artifact| {
+            artifact.package_id == package.id
+                && artifact.target.name == suite.test
+                && artifact.target.kind.contains(&TargetKind::Test)
+        });
+        let Some(executable) = made.and_then(|artifact| artifact.executable.as_ref()) else {
+            let message = format!("cargo built no executable for suite `{}`", suite.name);
+            return Err(Failure::because(Exit::Build, message));
+        };
+        let executable = executable.clone().into_std_path_buf();
+        let root = package.manifest_path.parent();
+        Ok(Built {
+            suite: suite.name.clone(),
+            env: environment::of(package, &self.about(package), &executable, libraries),
+            package_root: root.map(|root| root.as_std_path().to_owned()).unwrap_or_default(),
+            executable,
+        })
+    }
+
+    /// What a package's build made that its tests may want to find.
+    fn about(&self, package: &Package) -> environment::Made {
+        let script = self.scripts.iter().find(|script| script.package_id == package.id);
+        let binaries = self.artifacts.iter().filter(|artifact| {
+            artifact.package_id == package.id && artifact.target.kind.contains(&TargetKind::Bin)
+        });
+        environment::Made {
+            out_dir: script.map(|script| script.out_dir.clone().into_std_path_buf()),
+            variables: script.map(|script| script.env.clone()).unwrap_or_default(),
+            binaries: binaries
+                .filter_map(|artifact| {
+                    let path = artifact.executable.clone()?.into_std_path_buf();
+                    Some((artifact.target.name.clone(), path))
+                })
+                .collect::<BTreeMap<_, _>>(),
+            linked_paths: self
+                .scripts
+                .iter()
+                .flat_map(|script| &script.linked_paths)
+                .map(|path| environment::without_kind(path.as_str()))
+                .collect(),
+        }
+    }
+}
+
+/// The cargo that started this program, else the one in `PATH`; without what it or a test runner
+/// around it left in the environment for this program.
+fn cargo(root: &Path) -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.current_dir(root);
+    for (name, _) in std::env::vars_os() {
+        if environment::is_about_this_process(&name) {
+            command.env_remove(name);
+        }
+    }
+    command
+}

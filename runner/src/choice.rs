@@ -1,0 +1,201 @@
+//! What was asked for, resolved against the manifest and this machine before anything is built.
+
+use std::num::NonZero;
+use std::sync::Arc;
+
+use runner_core::diagnostic::{Diagnostic, Diagnostics, Source};
+use runner_core::expand::{Options, Selection};
+use runner_core::filter::{Filter, Position};
+use runner_core::manifest::{CaptureMode, Manifest, Presence, Profile, Selected, Threads};
+
+use crate::cli::{MaxFail, RunFlags, SelectFlags};
+use crate::exit::{Exit, Failure, warn};
+
+/// Whether this is an unattended build, where what is missing must not pass for done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// `CI` is set.
+    Unattended,
+    /// A person is watching.
+    Attended,
+}
+
+/// What decides about cases.
+pub struct Choice<'a> {
+    /// How to run.
+    pub profile: &'a Profile,
+    /// For expansion.
+    pub options: Options,
+    /// Which of the cases.
+    pub selection: Selection,
+    /// The selected backends, in manifest order.
+    pub backends: Vec<String>,
+}
+
+/// The bounds of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Attempts at once.
+    pub slots: usize,
+    /// Start nothing more after so many failures.
+    pub max_fail: Option<usize>,
+}
+
+impl Setting {
+    /// From the environment.
+    pub fn here() -> Self {
+        match std::env::var("CI") {
+            Ok(value) if !matches!(value.as_str(), "" | "0" | "false") => Self::Unattended,
+            Ok(_) | Err(_) => Self::Attended,
+        }
+    }
+}
+
+impl<'a> Choice<'a> {
+    /// Resolves the flags that `list` and `run` share.
+    ///
+    /// # Errors
+    /// A name that is in no manifest, a filterset that does not parse, a backend that cannot run
+    /// here though it must.
+    pub fn new(
+        manifest: &'a Manifest,
+        flags: &SelectFlags,
+        setting: Setting,
+    ) -> Result<Self, Failure> {
+        let profile =
+            manifest.profile(&flags.profile).map_err(|errors| Failure::new(Exit::Usage, errors))?;
+        let selected = manifest
+            .select_backends(&flags.backends)
+            .map_err(|errors| Failure::new(Exit::Usage, errors))?;
+        let filters = filters(manifest, &flags.filtersets)?;
+        let mut unavailable = manifest.probe();
+        unavailable.retain(|backend, _| selected.names.contains(backend));
+        check_present(manifest, &selected, &unavailable, setting)?;
+        let known = manifest.backends.iter().map(|backend| backend.name.clone());
+        Ok(Self {
+            profile,
+            backends: known.filter(|name| selected.names.contains(name)).collect(),
+            options: Options {
+                backends: selected.names,
+                unavailable,
+                timeout_scale: 1.0,
+                capture: None,
+                leak: None,
+            },
+            selection: Selection {
+                words: flags.words.clone(),
+                filters,
+                default_filter: flags.default_filter(),
+                ignored: flags.run_ignored(),
+            },
+        })
+    }
+
+    /// The same, with the flags that only `run` has.
+    ///
+    /// # Errors
+    /// Those of [`Choice::new`], and where `CI` is set a capture mode that a backend does not
+    /// tolerate.
+    pub fn of_run(
+        manifest: &'a Manifest,
+        flags: &RunFlags,
+        setting: Setting,
+    ) -> Result<Self, Failure> {
+        let mut choice = Self::new(manifest, &flags.select, setting)?;
+        choice.check_capture(manifest, flags.capture(), setting)?;
+        choice.options.timeout_scale = flags.timeout_scale;
+        choice.options.capture = flags.capture().and_then(CaptureMode::in_protocol);
+        choice.options.leak = flags.leak();
+        Ok(choice)
+    }
+
+    /// How many at once, and when to stop: flag over profile. Without capture it is one at a
+    /// time, or nobody could tell whose output it is.
+    pub fn bounds(&self, flags: &RunFlags) -> Bounds {
+        let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = match (flags.test_threads, flags.capture()) {
+            (Some(threads), _) => threads,
+            (None, Some(CaptureMode::No)) => Threads::Count(1),
+            (None, Some(CaptureMode::Sys | CaptureMode::TeeSys | CaptureMode::Fd) | None) => {
+                self.profile.threads
+            }
+        };
+        let max_fail = match flags.max_fail() {
+            Some(MaxFail::After(count)) => Some(count),
+            Some(MaxFail::Never) => None,
+            None => self.profile.max_fail,
+        };
+        Bounds { slots: threads.resolve(cpus), max_fail }
+    }
+
+    fn check_capture(
+        &self,
+        manifest: &Manifest,
+        asked: Option<CaptureMode>,
+        setting: Setting,
+    ) -> Result<(), Failure> {
+        let mut errors = Diagnostics::default();
+        for suite in &manifest.suites {
+            let mode = asked.unwrap_or(suite.capture);
+            let chosen = manifest.backends.iter().filter(|it| suite.backends.contains(&it.name));
+            let chosen = chosen.filter(|backend| self.backends.contains(&backend.name));
+            for backend in chosen.filter(|backend| !tolerates(&backend.capture, mode)) {
+                let (name, word) = (&backend.name, mode.word());
+                let message = format!("backend `{name}` does not tolerate capture `{word}`");
+                match setting {
+                    Setting::Unattended => {
+                        errors.push(Diagnostic::new(message).at_line(&backend.place));
+                    }
+                    Setting::Attended => warn(message),
+                }
+            }
+        }
+        errors.into_result(()).map_err(|errors| Failure::new(Exit::Setup, errors))
+    }
+}
+
+/// Taking nothing disturbs nobody.
+fn tolerates(modes: &[CaptureMode], mode: CaptureMode) -> bool {
+    mode == CaptureMode::No || modes.contains(&mode)
+}
+
+fn filters(manifest: &Manifest, texts: &[String]) -> Result<Vec<Filter>, Failure> {
+    let vocabulary = manifest.vocabulary();
+    let mut errors = Diagnostics::default();
+    let mut filters = Vec::new();
+    for text in texts {
+        match Filter::parse(text, Position::CommandLine, &vocabulary) {
+            Ok(filter) => filters.push(filter),
+            Err(wrong) => {
+                let source = Source { name: "--filterset".into(), text: text.clone() };
+                let source = Arc::new(source);
+                wrong.into_iter().for_each(|it| errors.push(it.into_diagnostic(&source, 0)));
+            }
+        }
+    }
+    errors.into_result(filters).map_err(|errors| Failure::new(Exit::Filterset, errors))
+}
+
+/// No matrix is green because a column did not run: what was asked for by name, or by an
+/// unattended build, must be there.
+fn check_present(
+    manifest: &Manifest,
+    selected: &Selected,
+    unavailable: &std::collections::BTreeMap<String, String>,
+    setting: Setting,
+) -> Result<(), Failure> {
+    let mut errors = Diagnostics::default();
+    for (name, reason) in unavailable {
+        let Some(backend) = manifest.backend(name) else { continue };
+        let is_demanded = setting == Setting::Unattended || selected.by_name.contains(name);
+        if backend.presence == Presence::Required && is_demanded {
+            let message = format!("backend `{name}` cannot run here: {reason}");
+            errors.push(
+                Diagnostic::new(message)
+                    .at_line(&backend.place)
+                    .hint("say `optional = true` if that is all right"),
+            );
+        }
+    }
+    errors.into_result(()).map_err(|errors| Failure::new(Exit::Setup, errors))
+}

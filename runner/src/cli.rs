@@ -1,0 +1,358 @@
+//! The command line, parsed into useful types once.
+//!
+//! What needs the manifest to be understood (names of backends, filtersets, profiles) is still
+//! text here; `choice` resolves it.
+
+use std::path::PathBuf;
+
+use clap::builder::PossibleValue;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use runner_core::expand::{DefaultFilter, RunIgnored};
+use runner_core::manifest::{CaptureMode, Threads};
+use runner_core::outcome::LeakPolicy;
+
+/// Runs every test of a suite once for every backend that the manifest names.
+#[derive(Debug, Parser)]
+#[command(
+    name = "runner",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = EXAMPLES,
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunFlags,
+    /// Colours.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: clap::ColorChoice,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  runner --spawn-backend=all              every test on every backend
+  runner --backend fork,subint rpc::      tests with `rpc::` in their id, on two backends
+  runner rpc::call_twice::fork            one case, by its whole id
+  runner -E 'test(cancel) - backend(thread)'
+  runner --last-failed --no-capture       what failed last time, with its output as it comes
+  runner list --format json               what there is
+  runner triage                           what failed last time, by backend and place
+
+Filtersets (-E) know all() none() default() test() binary() binary_id() package() kind() group()
+backend() mark(), matched by =equal ~contained /regex/ #glob, joined by and or not - ( ).
+
+Exit codes: 0 ok, 100 a case failed, 4 no tests, 2 usage, 94 filterset, 96 setup, 101 build,
+102 metadata, 104 listing.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run tests; what is done when no command is named
+    Run(Box<RunFlags>),
+    /// List cases and what would be done with each
+    List(Box<ListFlags>),
+    /// Show what failed in the last recorded run: by backend and place, with the line that runs it again
+    Triage(TriageFlags),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which manifest, how to build, which cases.
+#[derive(Clone, Debug, Args)]
+pub struct SelectFlags {
+    /// Whole ids or names, or parts of ids; any of them
+    #[arg(value_name = "FILTERS")]
+    pub words: Vec<String>,
+    /// A filterset expression; any of them, and together with FILTERS
+    #[arg(short = 'E', long = "filterset", value_name = "EXPRESSION")]
+    pub filtersets: Vec<String>,
+    /// Backends by name or alias, comma-separated, or `all`
+    #[arg(
+        long = "backend",
+        visible_alias = "spawn-backend",
+        value_name = "LIST",
+        value_delimiter = ','
+    )]
+    pub backends: Vec<String>,
+    /// Which of the ignored and other tests
+    #[arg(long, value_name = "WHICH", default_value = "default")]
+    run_ignored: RunIgnoredFlag,
+    /// Do not let the profile's `default-filter` cut the selection
+    #[arg(long)]
+    ignore_default_filter: bool,
+    /// Only what failed in the last recorded run
+    #[arg(long)]
+    pub last_failed: bool,
+    /// Profile of the manifest
+    #[arg(short = 'P', long, default_value = "default")]
+    pub profile: String,
+    /// Manifest, instead of the nearest `runner.toml` upwards
+    #[arg(long, value_name = "PATH")]
+    pub manifest: Option<PathBuf>,
+    /// Build in release mode
+    #[arg(short = 'r', long, conflicts_with = "cargo_profile")]
+    release: bool,
+    /// Build with this cargo profile
+    #[arg(long, value_name = "NAME")]
+    cargo_profile: Option<String>,
+}
+
+/// Flags of `run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunFlags {
+    /// Which cases
+    #[command(flatten)]
+    pub select: SelectFlags,
+    /// Attempts at once: a number, negative for so many less than CPUs, or `num-cpus`
+    #[arg(short = 'j', long, value_name = "N", value_parser = threads, allow_hyphen_values = true)]
+    pub test_threads: Option<Threads>,
+    /// Let output through as it comes, one case at a time
+    #[arg(long, visible_alias = "nocapture", conflicts_with = "capture")]
+    no_capture: bool,
+    /// Where output is taken: sys or no
+    #[arg(long, value_name = "MODE", value_parser = capture)]
+    capture: Option<CaptureMode>,
+    /// Multiply every deadline
+    #[arg(long, value_name = "X", default_value = "1", value_parser = factor)]
+    pub timeout_scale: f64,
+    /// Start nothing more after the first failure
+    #[arg(long, visible_alias = "ff", conflicts_with = "max_fail")]
+    fail_fast: bool,
+    /// Start everything, whatever fails
+    #[arg(long, visible_alias = "nff", conflicts_with_all = ["fail_fast", "max_fail"])]
+    no_fail_fast: bool,
+    /// Start nothing more after so many failures, or `all`
+    #[arg(long, value_name = "N", value_parser = max_fail)]
+    max_fail: Option<MaxFail>,
+    /// What it means that a case passed but left processes
+    #[arg(long, value_name = "MEANING")]
+    leak: Option<LeakFlag>,
+    /// Derive every random choice from this; a run prints its own
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+/// Flags of `list`.
+#[derive(Clone, Debug, Args)]
+pub struct ListFlags {
+    /// Which cases
+    #[command(flatten)]
+    pub select: SelectFlags,
+    /// How; without it `human` on a terminal, else `oneline`
+    #[arg(short = 'T', long, value_name = "FORMAT")]
+    pub format: Option<ListFormat>,
+}
+
+/// Flags of `triage`.
+#[derive(Clone, Debug, Args)]
+pub struct TriageFlags {
+    /// A recorded run by its id; the last one if none is named
+    pub run: Option<String>,
+    /// Manifest, instead of the nearest `runner.toml` upwards
+    #[arg(long, value_name = "PATH")]
+    pub manifest: Option<PathBuf>,
+}
+
+/// How cases are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// Grouped by suite, with what is not run and why.
+    Human,
+    /// `BINARY_ID CASE_ID`, one line a case.
+    Oneline,
+    /// For programs.
+    Json,
+}
+
+/// When to stop starting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxFail {
+    /// After so many failures.
+    After(usize),
+    /// Never.
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LeakFlag {
+    Fail,
+    Warn,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct RunIgnoredFlag(RunIgnored);
+
+impl Cli {
+    /// What was asked for; `run` if no command was named.
+    pub fn into_command(self) -> Command {
+        self.command.unwrap_or_else(|| Command::Run(Box::new(self.run)))
+    }
+}
+
+impl SelectFlags {
+    /// Which of the ignored and other tests.
+    pub fn run_ignored(&self) -> RunIgnored {
+        self.run_ignored.0
+    }
+
+    /// Whether the profile's `default-filter` counts.
+    pub fn default_filter(&self) -> DefaultFilter {
+        if self.ignore_default_filter { DefaultFilter::Ignore } else { DefaultFilter::Apply }
+    }
+
+    /// The cargo profile to build with, if one was named.
+    pub fn cargo_profile(&self) -> Option<&str> {
+        if self.release { Some("release") } else { self.cargo_profile.as_deref() }
+    }
+}
+
+impl RunFlags {
+    /// The capture mode, if one was asked for.
+    pub fn capture(&self) -> Option<CaptureMode> {
+        if self.no_capture { Some(CaptureMode::No) } else { self.capture }
+    }
+
+    /// When to stop starting, if anything was said about it.
+    pub fn max_fail(&self) -> Option<MaxFail> {
+        match (self.fail_fast, self.no_fail_fast) {
+            (true, _) => Some(MaxFail::After(1)),
+            (_, true) => Some(MaxFail::Never),
+            (false, false) => self.max_fail,
+        }
+    }
+
+    /// What a leak means, if anything was said about it.
+    pub fn leak(&self) -> Option<LeakPolicy> {
+        self.leak.map(|flag| match flag {
+            LeakFlag::Fail => LeakPolicy::Fail,
+            LeakFlag::Warn => LeakPolicy::Warn,
+        })
+    }
+}
+
+impl ValueEnum for RunIgnoredFlag {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self(RunIgnored::Default), Self(RunIgnored::Only), Self(RunIgnored::All)]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self.0 {
+            RunIgnored::Default => PossibleValue::new("default").help("Those that are not ignored"),
+            RunIgnored::Only => {
+                PossibleValue::new("only").alias("ignored-only").help("Those that are ignored")
+            }
+            RunIgnored::All => PossibleValue::new("all").help("Both"),
+        })
+    }
+}
+
+fn threads(text: &str) -> Result<Threads, String> {
+    if text == "num-cpus" {
+        return Ok(Threads::Cpus);
+    }
+    let wrong = || "a number but 0, or `num-cpus`".to_owned();
+    let number: isize = text.parse().map_err(|_| wrong())?;
+    match number {
+        0 => Err(wrong()),
+        1.. => Ok(Threads::Count(number.unsigned_abs())),
+        ..0 => Ok(Threads::CpusLess(number.unsigned_abs())),
+    }
+}
+
+fn capture(text: &str) -> Result<CaptureMode, String> {
+    let mode = CaptureMode::ALL.into_iter().find(|mode| mode.word() == text);
+    match mode {
+        Some(mode) if mode.in_protocol().is_some() => Ok(mode),
+        Some(mode) => Err(format!("capture `{}` cannot be done yet", mode.word())),
+        None => Err("`sys` or `no`".to_owned()),
+    }
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if factor.is_finite() && factor > 0.0 => Ok(factor),
+        Ok(_) | Err(_) => Err("a number above 0".to_owned()),
+    }
+}
+
+fn max_fail(text: &str) -> Result<MaxFail, String> {
+    match text.parse::<usize>() {
+        Ok(count) if count > 0 => Ok(MaxFail::After(count)),
+        Ok(_) => Err("a number above 0, or `all`".to_owned()),
+        Err(_) if text == "all" => Ok(MaxFail::Never),
+        Err(_) => Err("a number above 0, or `all`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn run(arguments: &[&str]) -> RunFlags {
+        let all = std::iter::once("runner").chain(arguments.iter().copied());
+        match Cli::try_parse_from(all).expect("a good command line").into_command() {
+            Command::Run(flags) => *flags,
+            Command::List(_) | Command::Triage(_) | Command::Completions { .. } => {
+                panic!("not a run: {arguments:?}")
+            }
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_means_run() {
+        assert_eq!(run(&["a::b"]).select.words, ["a::b"]);
+        assert_eq!(run(&["run", "a::b"]).select.words, ["a::b"]);
+        assert_eq!(run(&["--", "list"]).select.words, ["list"]);
+        assert!(run(&[]).select.words.is_empty());
+    }
+
+    #[test]
+    fn backends_have_two_flags_and_many_forms() {
+        for form in [
+            &["--spawn-backend=fork,subint"][..],
+            &["--backend", "fork,subint"],
+            &["--backend=fork", "--spawn-backend", "subint"],
+        ] {
+            assert_eq!(run(form).select.backends, ["fork", "subint"]);
+        }
+    }
+
+    #[test]
+    fn values_are_useful_types() {
+        let flags = run(&["-j", "-1", "--max-fail", "3", "--no-capture", "--leak=warn"]);
+        assert_eq!(flags.test_threads, Some(Threads::CpusLess(1)));
+        assert_eq!(flags.max_fail(), Some(MaxFail::After(3)));
+        assert_eq!(flags.capture(), Some(CaptureMode::No));
+        assert_eq!(flags.leak(), Some(LeakPolicy::Warn));
+        assert_eq!(run(&["--ff"]).max_fail(), Some(MaxFail::After(1)));
+        assert_eq!(run(&["--no-fail-fast"]).max_fail(), Some(MaxFail::Never));
+        assert_eq!(run(&["--run-ignored", "only"]).select.run_ignored(), RunIgnored::Only);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for arguments in [
+            &["-j", "0"][..],
+            &["--timeout-scale", "nan"],
+            &["--timeout-scale", "0"],
+            &["--max-fail", "0"],
+            &["--capture", "fd"],
+            &["--capture", "sys", "--no-capture"],
+            &["--fail-fast", "--max-fail", "2"],
+            &["--leak", "perhaps"],
+        ] {
+            let all = std::iter::once("runner").chain(arguments.iter().copied());
+            assert!(Cli::try_parse_from(all).is_err(), "{arguments:?}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Events in, text out.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use insta::assert_snapshot;
+use runner_core::event::{
+    BackendCounts, CaseName, EVENT_VERSION, Event, Finished, Interrupt, SkipCause,
+};
+use runner_core::outcome::{LeakPolicy, Outcome};
+use runner_core::protocol::Process;
+
+use super::bar::Running;
+use super::*;
+
+fn case(test: &str, backend: &str) -> CaseName {
+    CaseName {
+        suite: "suites".into(),
+        id: format!("{test}::{backend}"),
+        test: test.into(),
+        backend: backend.into(),
+    }
+}
+
+fn started(suites: usize, to_run: usize) -> Event {
+    Event::RunStarted {
+        version: EVENT_VERSION,
+        run: "2026-01-01-x".into(),
+        profile: "default".into(),
+        backends: ["exec", "fork", "thread"].map(String::from).to_vec(),
+        suites,
+        to_run,
+        slots: 2,
+        seed: 7,
+    }
+}
+
+fn attempt(test: &str, backend: &str) -> Event {
+    Event::AttemptStarted { case: case(test, backend), attempt: 1, slot: 0 }
+}
+
+fn finished(test: &str, backend: &str, outcome: Outcome) -> Finished {
+    Finished {
+        case: case(test, backend),
+        attempt: 1,
+        slot: 0,
+        outcome,
+        leak: LeakPolicy::Fail,
+        duration: Duration::from_millis(1234),
+        output: None,
+        hang_report: None,
+        again: format!("{test}::{backend}"),
+        seed: 7,
+    }
+}
+
+fn end(test: &str, backend: &str, outcome: Outcome) -> Event {
+    Event::AttemptFinished(Box::new(finished(test, backend, outcome)))
+}
+
+fn skip(test: &str, backend: &str, cause: SkipCause, reason: &str) -> Event {
+    Event::CaseSkipped { case: case(test, backend), cause, reason: reason.into() }
+}
+
+fn failure() -> Outcome {
+    Outcome::Fail {
+        message: "assertion failed: 1 == 2".into(),
+        location: Some("suites/src/rpc.rs:12:5".into()),
+    }
+}
+
+/// As the runner ends a run: with the counts of the events before.
+fn run_finished(events: &[Event], not_started: usize) -> Event {
+    let mut tally = Tally::default();
+    events.iter().for_each(|event| tally.on_event(event));
+    Event::RunFinished {
+        duration: Duration::from_millis(12_345),
+        backends: tally.backends().to_vec(),
+        not_started,
+        exit_code: 100,
+    }
+}
+
+fn shown_in(folder: PathBuf, told: Told, events: &[Event]) -> String {
+    let mut lines = Lines::new(told, Context { folder, again: "runner --".into() });
+    let mut out = Vec::new();
+    events.iter().for_each(|event| lines.on_event(event, &mut out));
+    anstream::adapter::strip_str(&String::from_utf8(out).expect("text")).to_string()
+}
+
+fn shown(mut events: Vec<Event>) -> String {
+    events.push(run_finished(&events, 0));
+    shown_in(PathBuf::from("target/runner/runs/x"), Told::Ends, &events)
+}
+
+#[test]
+fn a_green_run() {
+    let text = shown(vec![
+        started(1, 2),
+        attempt("local::adds", "exec"),
+        end("local::adds", "exec", Outcome::Pass),
+        end("local::adds", "fork", Outcome::Pass),
+    ]);
+    assert_snapshot!(text);
+}
+
+#[test]
+fn every_outcome_has_its_line_its_cell_and_its_count() {
+    let needs = "needs `killable`, which `thread` does not provide";
+    let process = Process {
+        pid: 4711,
+        parent: 1,
+        name: "sleep".into(),
+        command: "sleep 1000".into(),
+        state: 'S',
+        age: Duration::from_millis(1500),
+        threads: Vec::new(),
+        fds: Vec::new(),
+    };
+    let text = shown(vec![
+        started(1, 14),
+        skip("rpc::kill", "thread", SkipCause::Needs, needs),
+        skip("rpc::stop", "thread", SkipCause::Needs, needs),
+        skip(
+            "rpc::stop",
+            "fork",
+            SkipCause::Mark,
+            "`#[skip_on_backend(\"fork\")]` at src/rpc.rs:9",
+        ),
+        skip("rpc::old", "exec", SkipCause::Ignored, "slow"),
+        skip("rpc::new", "thread", SkipCause::Unavailable, "no command `x` in PATH"),
+        end("rpc::pass", "exec", Outcome::Pass),
+        end("rpc::fail", "exec", failure()),
+        end("rpc::fail", "fork", Outcome::Pass),
+        end("rpc::kill", "exec", Outcome::ExitedEarly { code: 0 }),
+        end("rpc::kill", "fork", Outcome::Signalled { signal: 9 }),
+        end("rpc::stop", "exec", Outcome::Timeout),
+        Event::SupervisorLost { slot: 1, suite: "suites".into(), message: "it fell silent".into() },
+        end("x::leak", "exec", Outcome::Leak { processes: vec![process] }),
+        end("x::skip", "exec", Outcome::Skipped { reason: "no network here".into() }),
+        end("x::xfail", "exec", Outcome::Xfail { reason: "issue 7".into() }),
+        end("x::xpass", "exec", Outcome::Xpass { strict: false }),
+        end("x::xpass", "fork", Outcome::Xpass { strict: true }),
+        end("x::setup", "exec", Outcome::SetupError { message: "no temp dir".into() }),
+        end("x::fault", "exec", Outcome::RunnerFault { message: "its supervisor died".into() }),
+    ]);
+    assert_snapshot!(text);
+}
+
+#[test]
+fn an_interrupted_run_says_what_was_not_started() {
+    let mut events = vec![
+        started(1, 3),
+        Event::AttemptSlow {
+            case: case("a::b", "exec"),
+            attempt: 1,
+            elapsed: Duration::from_secs(10),
+        },
+        Event::InterruptRequested { signal: 2, answer: Interrupt::Ask },
+        Event::InterruptRequested { signal: 2, answer: Interrupt::Kill },
+        end("a::b", "exec", Outcome::Interrupted),
+    ];
+    events.push(run_finished(&events, 2));
+    assert_snapshot!(shown_in(PathBuf::from("x"), Told::Ends, &events));
+}
+
+#[test]
+fn a_failure_shows_the_end_of_its_output_and_the_beginning_of_its_report() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output: String = (1..=100).map(|number| format!("line {number}\x1b[2J\n")).collect();
+    std::fs::write(folder.path().join("001.out"), output).expect("written");
+    let report: String = (1..=32).map(|number| format!("frame {number}\n")).collect();
+    std::fs::write(folder.path().join("001.hang"), report).expect("written");
+    let mut hung = finished("a::b", "exec", Outcome::Timeout);
+    hung.output = Some("001.out".into());
+    hung.hang_report = Some("001.hang".into());
+    let mut lost = finished("a::c", "exec", failure());
+    lost.output = Some("gone.out".into());
+    let events = [
+        started(1, 2),
+        Event::AttemptFinished(Box::new(hung)),
+        Event::AttemptFinished(Box::new(lost)),
+    ];
+    let text = shown_in(folder.path().to_owned(), Told::Ends, &events);
+    let path = folder.path().display().to_string();
+    assert_snapshot!(text.replace(&path, "FOLDER"));
+}
+
+#[test]
+fn a_warned_leak_is_named_but_fails_nothing() {
+    let mut leaky = finished("a::b", "exec", Outcome::Leak { processes: Vec::new() });
+    leaky.leak = LeakPolicy::Warn;
+    let text = shown(vec![started(1, 1), Event::AttemptFinished(Box::new(leaky))]);
+    assert!(text.contains("LEAK"), "{text}");
+    assert!(!text.contains("again:"), "{text}");
+    assert!(text.contains("1 case run: 1 passed (1 leaky)"), "{text}");
+}
+
+#[test]
+fn several_suites_are_told_apart() {
+    let text = shown(vec![started(2, 1), end("a::b", "exec", failure())]);
+    assert!(text.contains("(1/1) suites a::b::exec"), "{text}");
+}
+
+#[test]
+fn axes_are_rows_not_columns() {
+    let mut wide = finished("a::b", "exec", failure());
+    wide.case.id = "a::b::exec::uds".into();
+    let text = shown(vec![started(1, 1), Event::AttemptFinished(Box::new(wide))]);
+    assert!(text.lines().any(|line| line.starts_with("a::b::uds  FAIL")), "{text}");
+}
+
+#[test]
+fn above_a_bar_passes_are_not_told() {
+    let events = [end("a::b", "exec", Outcome::Pass), end("a::c", "exec", failure())];
+    let text = shown_in(PathBuf::from("x"), Told::Notable, &events);
+    assert!(!text.contains("a::b"), "{text}");
+    assert!(text.contains("a::c"), "{text}");
+}
+
+#[test]
+fn a_backend_that_a_log_header_does_not_name_is_counted() {
+    let mut tally = Tally::default();
+    tally.on_event(&end("a::b", "new", Outcome::Pass));
+    let expected =
+        BackendCounts { backend: "new".into(), run: 1, passed: 1, ..BackendCounts::default() };
+    assert_eq!(tally.backends(), [expected]);
+}
+
+#[test]
+fn the_bar_names_what_has_been_running_longest() {
+    let start = Instant::now();
+    let at = |millis| start + Duration::from_millis(millis);
+    let mut running = Running::default();
+    let mut tally = Tally::default();
+    for (event, millis) in [
+        (started(1, 9), 0),
+        (attempt("a::old", "exec"), 0),
+        (attempt("a::done", "exec"), 100),
+        (end("a::done", "exec", failure()), 200),
+        (attempt("a::young", "exec"), 2_900),
+    ] {
+        running.on_event(&event, at(millis));
+        tally.on_event(&event);
+    }
+    let message = running.message(&tally, at(3_000));
+    assert_eq!(message, "in 3 s, 1 failed\n     3.0 s  a::old::exec");
+}

@@ -1,0 +1,353 @@
+//! The commands: each ties the parts together and ends in an exit code.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Instant, SystemTime};
+
+use clap::CommandFactory;
+use runner_core::diagnostic::{Diagnostic, Style};
+use runner_core::event::{EVENT_VERSION, Event};
+use runner_core::expand::{Case, Plan};
+use runner_core::manifest::{CaptureMode, Manifest};
+
+use crate::cargo::Workspace;
+use crate::choice::{Bounds, Choice, Setting};
+use crate::cli::{Cli, Command, ListFlags, ListFormat, RunFlags, SelectFlags, TriageFlags};
+use crate::discover::{Discovered, discover};
+use crate::execute::{self, KeepOutput, Limits, RawOutput};
+use crate::exit::{Exit, Failure, warn};
+use crate::report::{Context, Reporter, Tally, View};
+use crate::store::{KEEP, Log, Store, StoreError};
+use crate::{catalogue, triage};
+
+/// Room for the captured output of one attempt.
+const CAPTURE_LIMIT_BYTES: usize = 16 << 20;
+
+/// Under a bar, what goes to fds 1 and 2 past the capture lies here, in the run's folder.
+const RAW_LOG: &str = "raw.log";
+
+/// Does what was asked for.
+pub fn execute(cli: Cli) -> ExitCode {
+    match cli.color {
+        clap::ColorChoice::Auto => anstream::ColorChoice::Auto,
+        clap::ColorChoice::Always => anstream::ColorChoice::Always,
+        clap::ColorChoice::Never => anstream::ColorChoice::Never,
+    }
+    .write_global();
+    let done = match cli.into_command() {
+        Command::Run(flags) => run(&flags),
+        Command::List(flags) => list(&flags),
+        Command::Triage(flags) => triage(&flags),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "runner", &mut io::stdout());
+            Ok(Exit::Success)
+        }
+    };
+    done.map_or_else(|failure| failure.report(), ExitCode::from)
+}
+
+fn run(flags: &RunFlags) -> Result<Exit, Failure> {
+    let manifest = manifest(flags.select.manifest.as_deref())?;
+    let mut choice = Choice::of_run(&manifest, flags, Setting::here())?;
+    let workspace = Workspace::load(&root_of(&manifest))?;
+    let store = Store::new(&workspace.state_dir());
+    if flags.select.last_failed {
+        choice.selection.words = last_failed(&store)?;
+    }
+    let found = discover(&manifest, &workspace, &choice, flags.select.cargo_profile())?;
+    let faults = Faults::report(&found);
+    let to_run = count_to_run(&found.cases);
+    if to_run == 0 {
+        tell_nothing_runs(&found.cases);
+        return Ok(faults.unless(Exit::NoTests));
+    }
+    let bounds = choice.bounds(flags);
+    let exit = recorded(flags, &choice, &store, found, bounds, faults)?;
+    Ok(exit)
+}
+
+fn list(flags: &ListFlags) -> Result<Exit, Failure> {
+    let manifest = manifest(flags.select.manifest.as_deref())?;
+    let mut choice = Choice::new(&manifest, &flags.select, Setting::here())?;
+    let workspace = Workspace::load(&root_of(&manifest))?;
+    if flags.select.last_failed {
+        choice.selection.words = last_failed(&Store::new(&workspace.state_dir()))?;
+    }
+    let found = discover(&manifest, &workspace, &choice, flags.select.cargo_profile())?;
+    let faults = Faults::report(&found);
+    let is_terminal = io::stdout().is_terminal();
+    let fallback = if is_terminal { ListFormat::Human } else { ListFormat::Oneline };
+    let text = catalogue::text(&manifest, &found.cases, flags.format.unwrap_or(fallback));
+    print(&text);
+    Ok(faults.unless(if found.cases.is_empty() { Exit::NoTests } else { Exit::Success }))
+}
+
+fn triage(flags: &TriageFlags) -> Result<Exit, Failure> {
+    let manifest = manifest(flags.manifest.as_deref())?;
+    let workspace = Workspace::load(&root_of(&manifest))?;
+    let store = Store::new(&workspace.state_dir());
+    let recording = store.read(flags.run.as_deref()).map_err(unreadable)?;
+    if let Some(torn) = &recording.torn {
+        warn(format!("{torn}; what follows is what was recorded until then"));
+    }
+    let again = again(flags.manifest.as_deref(), None);
+    print(&triage::report(&recording, &shown(&recording.folder), &again));
+    Ok(Exit::Success)
+}
+
+/// Runs the cases under a log and a report, and says what to exit with.
+fn recorded(
+    flags: &RunFlags,
+    choice: &Choice<'_>,
+    store: &Store,
+    found: Discovered,
+    bounds: Bounds,
+    faults: Faults,
+) -> Result<Exit, Failure> {
+    if let Err(error) = store.prune(KEEP, SystemTime::now()) {
+        warn(error);
+    }
+    let log = store.create().map_err(unreadable)?;
+    let view =
+        if flags.capture() == Some(CaptureMode::No) { View::Unfiltered } else { View::here() };
+    let seed = flags.seed.unwrap_or_else(random);
+    let limits = limits(&log, bounds, view, seed)?;
+    let context = Context {
+        folder: shown(&log.folder),
+        again: again(flags.select.manifest.as_deref(), Some(&flags.select)),
+    };
+    let started = Event::RunStarted {
+        version: EVENT_VERSION,
+        run: log.id.clone(),
+        profile: choice.profile.name.clone(),
+        backends: choice.backends.clone(),
+        suites: found.binaries.len(),
+        to_run: count_to_run(&found.cases),
+        slots: limits.slots,
+        seed,
+    };
+    let reporter = Reporter::start(view, context).map_err(|error| no_run(&error))?;
+    let mut audience = Audience { log, reporter, tally: Tally::default() };
+    audience.on_event(&started);
+    let clock = Instant::now();
+    let ended = execute::run(&found.binaries, found.cases, &limits, &mut |event| {
+        audience.on_event(event);
+    });
+    let (not_started, problems, failure) = match ended {
+        Ok(summary) => (summary.not_started, summary.problems, None),
+        Err(error) => (0, Vec::new(), Some(no_run(&error))),
+    };
+    let exit = faults.unless(audience.exit(not_started));
+    audience.on_event(&Event::RunFinished {
+        duration: clock.elapsed(),
+        backends: audience.tally.backends().to_vec(),
+        not_started,
+        exit_code: failure.as_ref().map_or(exit, |failure| failure.exit).code(),
+    });
+    let folder = audience.log.folder.clone();
+    audience.close();
+    problems.iter().for_each(warn);
+    name_raw_log(&folder);
+    failure.map_or(Ok(exit), Err)
+}
+
+/// Everybody who hears of events.
+struct Audience {
+    log: Log,
+    reporter: Reporter,
+    tally: Tally,
+}
+
+impl Audience {
+    /// The log first: it is the truth, even of what a person never saw.
+    fn on_event(&mut self, event: &Event) {
+        self.log.write(event);
+        self.tally.on_event(event);
+        self.reporter.on_event(event);
+    }
+
+    fn exit(&self, not_started: usize) -> Exit {
+        if self.tally.failed() > 0 || not_started > 0 { Exit::TestFailure } else { Exit::Success }
+    }
+
+    fn close(self) {
+        self.reporter.finish();
+        if let Err(error) = self.log.close() {
+            warn(error);
+        }
+    }
+}
+
+/// Whether some suite could not be listed; the others run, but the run is not a success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Faults {
+    None,
+    Listing,
+}
+
+impl Faults {
+    fn report(found: &Discovered) -> Self {
+        if found.faults.is_empty() {
+            return Self::None;
+        }
+        anstream::eprintln!("{}", found.faults.render(Style::Coloured));
+        Self::Listing
+    }
+
+    /// A failed case is worse, everything else is not.
+    fn unless(self, exit: Exit) -> Exit {
+        match (self, exit) {
+            (Self::None, exit) | (Self::Listing, exit @ Exit::TestFailure) => exit,
+            (
+                Self::Listing,
+                Exit::Success
+                | Exit::NoTests
+                | Exit::Usage
+                | Exit::Filterset
+                | Exit::Setup
+                | Exit::Build
+                | Exit::Metadata
+                | Exit::List,
+            ) => Exit::List,
+        }
+    }
+}
+
+fn manifest(path: Option<&Path>) -> Result<Manifest, Failure> {
+    let found = match path {
+        Some(path) => Manifest::load(path),
+        None => {
+            let here = std::env::current_dir().map_err(|error| {
+                Failure::because(Exit::Setup, format!("no current folder: {error}"))
+            })?;
+            Manifest::find(&here)
+        }
+    };
+    found.map_err(|errors| Failure::new(Exit::Setup, errors))
+}
+
+fn root_of(manifest: &Manifest) -> PathBuf {
+    manifest.path.parent().map(Path::to_owned).unwrap_or_default()
+}
+
+fn last_failed(store: &Store) -> Result<Vec<String>, Failure> {
+    let recording = store.read(None).map_err(unreadable)?;
+    if let Some(torn) = &recording.torn {
+        warn(format!("{torn}; failures after that are not known"));
+    }
+    let failed = triage::failed_ids(&recording);
+    if failed.is_empty() {
+        let message = format!("nothing failed in the last run ({})", recording.id);
+        return Err(Failure::because(Exit::NoTests, message));
+    }
+    Ok(failed)
+}
+
+fn limits(log: &Log, bounds: Bounds, view: View, seed: u64) -> Result<Limits, Failure> {
+    let raw_output = match view {
+        View::Plain | View::Unfiltered => RawOutput::Inherit,
+        View::Bar => {
+            let path = log.folder.join(RAW_LOG);
+            let file = File::options().append(true).create(true).open(&path);
+            let failed = |error| {
+                let message = format!("cannot make {}: {error}", path.display());
+                Failure::because(Exit::Setup, message)
+            };
+            RawOutput::File(file.map_err(failed)?)
+        }
+    };
+    Ok(Limits {
+        slots: bounds.slots,
+        max_fail: bounds.max_fail,
+        capture_limit_bytes: CAPTURE_LIMIT_BYTES,
+        seed,
+        run_dir: log.folder.clone(),
+        raw_output,
+        keep_output: KeepOutput::Notable,
+        silence_limit: execute::SILENCE_LIMIT,
+    })
+}
+
+/// An empty one is nothing to talk about.
+fn name_raw_log(folder: &Path) {
+    let path = folder.join(RAW_LOG);
+    match path.metadata() {
+        Ok(metadata) if metadata.len() > 0 => {
+            let path = shown(&path);
+            anstream::eprintln!("unattributed output of the run: {}", path.display());
+        }
+        // Nobody needs to know whether an empty file could be removed.
+        Ok(_) => drop(std::fs::remove_file(&path)),
+        Err(_) => {}
+    }
+}
+
+fn count_to_run(cases: &[Case]) -> usize {
+    cases.iter().filter(|case| case.plan == Plan::Run).count()
+}
+
+/// Why a selection runs nothing: because it is empty, or because of what the marks say.
+fn tell_nothing_runs(cases: &[Case]) {
+    let mut diagnostic = Diagnostic::new("no tests to run");
+    for case in cases.iter().take(10) {
+        if let Some(why) = catalogue::why_not(case) {
+            diagnostic = diagnostic.hint(format!("{}: {why}", case.id));
+        }
+    }
+    if cases.len() > 10 {
+        diagnostic = diagnostic.hint(format!("… and {} more that are not run", cases.len() - 10));
+    }
+    Failure::new(Exit::NoTests, diagnostic).report();
+}
+
+/// The line that runs a case again, up to its id.
+fn again(manifest: Option<&Path>, select: Option<&SelectFlags>) -> String {
+    let mut flags = Vec::new();
+    if let Some(path) = manifest {
+        flags.push(format!("--manifest {}", path.display()));
+    }
+    if let Some(select) = select {
+        if select.profile != "default" {
+            flags.push(format!("--profile {}", select.profile));
+        }
+        if let Some(profile) = select.cargo_profile() {
+            flags.push(format!("--cargo-profile {profile}"));
+        }
+    }
+    // `cargo run` says so in the environment of what it runs.
+    let is_cargo_run = std::env::var("CARGO_PKG_NAME").is_ok_and(|name| name == "runner");
+    let flags = flags.join(" ");
+    match (is_cargo_run, flags.is_empty()) {
+        (true, true) => "cargo run -p runner --".to_owned(),
+        (true, false) => format!("cargo run -p runner -- {flags}"),
+        (false, true) => "runner --".to_owned(),
+        (false, false) => format!("runner {flags} --"),
+    }
+}
+
+/// Relative to where the user stands, if it is below that.
+fn shown(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).to_owned()
+}
+
+/// From the generator of the standard library's hash maps: unpredictable enough for a seed.
+fn random() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().0
+}
+
+fn unreadable(error: StoreError) -> Failure {
+    Failure::because(Exit::Setup, error.to_string())
+}
+
+fn no_run(error: &dyn std::error::Error) -> Failure {
+    Failure::because(Exit::Setup, error.to_string())
+}
+
+/// To stdout; a reader that went away has read enough.
+fn print(text: &str) {
+    let mut stdout = anstream::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}

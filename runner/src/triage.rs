@@ -1,0 +1,155 @@
+//! What failed in a recorded run: by backend, then by what it looks like, with what to do next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::Path;
+
+use anstyle::{AnsiColor, Style};
+use runner_core::event::{Event, Finished};
+use runner_core::outcome::{Outcome, Standing};
+
+use crate::store::Recording;
+
+const STRONG: Style = Style::new().bold();
+const FAINT: Style = Style::new().dimmed();
+const BAD: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Red)));
+
+/// So many cases of one signature are named.
+const NAMED: usize = 10;
+
+/// How it failed: what has the same signature has probably the same cause.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Signature {
+    word: &'static str,
+    /// The panic's place, else the first line of what it said.
+    mark: String,
+}
+
+/// The report on a run. `folder` is the run's folder as it should be printed, `again` what stands
+/// before a case's id in the line that runs it again.
+pub fn report(recording: &Recording, folder: &Path, again: &str) -> String {
+    let finished = finished(recording);
+    let failures: Vec<&Finished> = finished.iter().copied().filter(|it| is_failure(it)).collect();
+    let mut text = String::new();
+    let ran = finished.len();
+    let _ = writeln!(
+        text,
+        "{STRONG}{}{STRONG:#}: {} of {ran} cases failed",
+        recording.id,
+        failures.len()
+    );
+    for (backend, of_backend) in by_backend(&failures) {
+        let _ = writeln!(text, "\n{STRONG}{backend}{STRONG:#}: {} failed", of_backend.len());
+        for (signature, cases) in by_signature(&of_backend) {
+            write_signature(&mut text, &signature, &cases);
+            for case in cases.iter().take(NAMED) {
+                write_case(&mut text, case, &finished, folder, again);
+            }
+            if cases.len() > NAMED {
+                let _ = writeln!(text, "    … and {} more", cases.len() - NAMED);
+            }
+        }
+    }
+    text
+}
+
+/// Ids of the cases that failed, in the order they failed in.
+pub fn failed_ids(recording: &Recording) -> Vec<String> {
+    let failures = finished(recording).into_iter().filter(|finished| is_failure(finished));
+    failures.map(|finished| finished.case.id.clone()).collect()
+}
+
+fn finished(recording: &Recording) -> Vec<&Finished> {
+    recording
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::AttemptFinished(finished) => Some(finished.as_ref()),
+            Event::RunStarted { .. }
+            | Event::CaseSkipped { .. }
+            | Event::AttemptStarted { .. }
+            | Event::AttemptSlow { .. }
+            | Event::InterruptRequested { .. }
+            | Event::SupervisorLost { .. }
+            | Event::RunFinished { .. }
+            | Event::Tick => None,
+        })
+        .collect()
+}
+
+fn is_failure(finished: &Finished) -> bool {
+    finished.outcome.standing(finished.leak) == Standing::Bad
+}
+
+fn by_backend<'a>(failures: &[&'a Finished]) -> BTreeMap<&'a str, Vec<&'a Finished>> {
+    let mut groups: BTreeMap<&str, Vec<&Finished>> = BTreeMap::new();
+    for failure in failures {
+        groups.entry(&failure.case.backend).or_default().push(failure);
+    }
+    groups
+}
+
+/// The most frequent first.
+fn by_signature<'a>(failures: &[&'a Finished]) -> Vec<(Signature, Vec<&'a Finished>)> {
+    let mut groups: BTreeMap<Signature, Vec<&Finished>> = BTreeMap::new();
+    for failure in failures {
+        groups.entry(Signature::of(&failure.outcome)).or_default().push(failure);
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, cases)| std::cmp::Reverse(cases.len()));
+    groups
+}
+
+fn write_signature(text: &mut String, signature: &Signature, cases: &[&Finished]) {
+    let Signature { word, mark } = signature;
+    let _ = writeln!(text, "  {BAD}{word}{BAD:#} {mark}  {FAINT}×{}{FAINT:#}", cases.len());
+}
+
+fn write_case(text: &mut String, case: &Finished, all: &[&Finished], folder: &Path, again: &str) {
+    let passing = passing_elsewhere(case, all);
+    let elsewhere = if passing.is_empty() {
+        "passes nowhere else".to_owned()
+    } else {
+        format!("passes on {}", passing.into_iter().collect::<Vec<_>>().join(", "))
+    };
+    let _ = writeln!(text, "    {}  {FAINT}{elsewhere}{FAINT:#}", case.case.id);
+    for (what, file) in [("hang report", &case.hang_report), ("output", &case.output)] {
+        if let Some(file) = file {
+            let _ = writeln!(text, "      {what}: {}", folder.join(file).display());
+        }
+    }
+    let _ = writeln!(text, "      again: {STRONG}{again} {}{STRONG:#}", case.again);
+}
+
+/// Backends on which the same test passed in the same run.
+fn passing_elsewhere<'a>(case: &Finished, all: &[&'a Finished]) -> BTreeSet<&'a str> {
+    let same = |other: &&&Finished| {
+        other.case.suite == case.case.suite && other.case.test == case.case.test
+    };
+    let passed = |other: &&&Finished| matches!(other.outcome, Outcome::Pass);
+    all.iter().filter(same).filter(passed).map(|other| other.case.backend.as_str()).collect()
+}
+
+impl Signature {
+    fn of(outcome: &Outcome) -> Self {
+        let mark = match outcome {
+            Outcome::Fail { location: Some(location), .. } => location.clone(),
+            Outcome::Fail { location: None, .. }
+            | Outcome::Pass
+            | Outcome::ExitedEarly { .. }
+            | Outcome::Signalled { .. }
+            | Outcome::Timeout
+            | Outcome::Leak { .. }
+            | Outcome::Skipped { .. }
+            | Outcome::Xfail { .. }
+            | Outcome::Xpass { .. }
+            | Outcome::Unavailable { .. }
+            | Outcome::SetupError { .. }
+            | Outcome::Interrupted
+            | Outcome::RunnerFault { .. } => {
+                outcome.detail().lines().next().unwrap_or_default().to_owned()
+            }
+        };
+        Self { word: outcome.word(), mark }
+    }
+}
