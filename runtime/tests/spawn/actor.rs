@@ -6,8 +6,14 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use runtime::spawn::{Backend, Boot, Child, Link, Pid, Request, SpawnError, spawn};
+use nix::sys::signal::{Signal, kill};
+use runtime::spawn::{
+    Backend, Boot, Child, Link, Pid, Request, SpawnError, SpawnFailure, Step, Unavailable, spawn,
+};
 use uuid::Uuid;
+
+use crate::proc::side_car;
+use crate::variables::set_var;
 
 /// No answer takes this long, on a busy machine either: a test fails then instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -94,6 +100,21 @@ pub(crate) fn request(backend: Backend, name: &str) -> (Request, BufReader<UnixS
     (request, BufReader::new(mine))
 }
 
+/// Why a spawn was refused by name.
+pub(crate) fn refusal(outcome: Result<(), SpawnError>) -> Unavailable {
+    match outcome.expect_err("refused").source {
+        SpawnFailure::Unavailable(reason) => reason,
+        SpawnFailure::Os(error) => panic!("refused, but not by name: {error}"),
+    }
+}
+
+/// Kills the side-car and lets a spawn find out.
+pub(crate) async fn replace_side_car() {
+    kill(side_car(), Signal::SIGKILL).expect("a live side-car");
+    let refused = Actor::start_with(Backend::Forkserver, |_| ()).await;
+    assert_eq!(refused.map(drop).expect_err("the side-car is dead").step, Step::Request);
+}
+
 /// What the actor runs.
 pub(crate) fn entry(boot: Boot) -> i32 {
     let identity = format!("{} {} {}", boot.name, boot.uuid, boot.backend);
@@ -140,6 +161,7 @@ impl Pupil {
             "identity" => self.answer(&self.identity.clone()),
             "tokio" => self.answer(&use_tokio()),
             "tokio-signal" => self.answer(&use_tokio_signal()),
+            "everything" => self.answer(&use_everything()),
             "command" => self.answer(&Command::new("true").status().expect("true").to_string()),
             "sleeper" => self.answer(&sleeper(rest)),
             "child" => self.start_child(rest.parse().expect("a backend")),
@@ -200,7 +222,7 @@ fn use_tokio_signal() -> String {
     with_runtime(async {
         let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
             .expect("a handler");
-        nix::sys::signal::raise(nix::sys::signal::Signal::SIGHUP).expect("raise");
+        nix::sys::signal::raise(Signal::SIGHUP).expect("raise");
         hangup.recv().await.map_or("end of signals", |()| "hung up").to_owned()
     })
 }
@@ -211,6 +233,23 @@ fn with_runtime<T>(task: impl Future<Output = T>) -> T {
         .build()
         .expect("a runtime")
         .block_on(task)
+}
+
+/// What takes a lock of std's, of libc's or of tokio's in a process that was forked while others held them.
+fn use_everything() -> String {
+    println!("a line of a child");
+    eprintln!("a line of a child");
+    let panicked = std::panic::catch_unwind(|| panic!("a panic of a child")).is_err();
+    set_var("SPAWN_TEST_CHILD", "set");
+    let environment = std::env::vars_os().collect::<std::collections::HashMap<_, _>>();
+    let thread = std::thread::Builder::new().spawn(|| vec![1u8; 100_000].len()).expect("a thread");
+    let allocated = thread.join().expect("no panic");
+    let tokio = use_tokio();
+    let set = environment.contains_key(std::ffi::OsStr::new("SPAWN_TEST_CHILD"));
+    match (panicked, set, allocated, tokio.as_str()) {
+        (true, true, 100_000, "0 exit status: 0") => "everything done".into(),
+        outcome => format!("{outcome:?}"),
+    }
 }
 
 /// A process that is no actor: of this one's group, or ("daemon") of a session of its own.

@@ -4,20 +4,17 @@
 //! case, as `cargo nextest run` would. Started for one (`--exact NAME --nocapture`), it runs that case: the main
 //! thread is the fork server, the case has another.
 
-mod variables;
-
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::process::{Command, ExitCode};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use runtime::spawn::{InitOptions, Stopper, init};
-
-pub(crate) use variables::set_var;
 
 /// One test: a name, and what to run.
 pub(crate) struct Case {
@@ -91,6 +88,15 @@ fn run_here(case: Case) -> ExitCode {
             ExitCode::FAILURE
         }
         (Err(_), _) => ExitCode::FAILURE,
+    }
+}
+
+/// For what has no event to wait for: looks until it is so.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(30), "not so after half a minute: {what}");
+        std::thread::yield_now();
     }
 }
 
