@@ -2,13 +2,17 @@
 //! terminal, no line of theirs is without end.
 
 /// Longer lines are cut, in characters.
-const LINE_LIMIT: usize = 400;
+const LINE_LIMIT: usize = 240;
 
 /// One line of bytes as text.
 pub fn line(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let mut shown: String = text.chars().take(LINE_LIMIT).map(safe).collect();
-    if text.chars().nth(LINE_LIMIT).is_some() {
+    beginning(&String::from_utf8_lossy(bytes), LINE_LIMIT)
+}
+
+/// At most so many characters of a text.
+pub fn beginning(text: &str, limit: usize) -> String {
+    let mut shown: String = text.chars().take(limit).map(safe).collect();
+    if text.chars().nth(limit).is_some() {
         shown.push('…');
     }
     shown
@@ -23,6 +27,6 @@ mod tests {
     #[test]
     fn nothing_speaks_to_the_terminal() {
         assert_eq!(super::line(b"a\x1b[31mb\tc\xff"), "a\u{fffd}[31mb\tc\u{fffd}");
-        assert_eq!(super::line("ä".repeat(500).as_bytes()).chars().count(), 401);
+        assert_eq!(super::line("ä".repeat(500).as_bytes()).chars().count(), 241);
     }
 }

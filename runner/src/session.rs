@@ -122,7 +122,7 @@ fn recorded(
         version: EVENT_VERSION,
         run: log.id.clone(),
         profile: choice.profile.name.clone(),
-        backends: choice.backends.clone(),
+        backends: columns(choice, flags, &found.cases),
         suites: found.binaries.len(),
         to_run: count_to_run(&found.cases),
         slots: limits.slots,
@@ -284,6 +284,15 @@ fn name_raw_log(folder: &Path) {
     }
 }
 
+/// What was asked for has a column, even an empty one. Where nothing was said, what has cases.
+fn columns(choice: &Choice<'_>, flags: &RunFlags, cases: &[Case]) -> Vec<String> {
+    let mut columns = choice.backends.clone();
+    if flags.select.backends.is_empty() {
+        columns.retain(|backend| cases.iter().any(|case| case.backend == *backend));
+    }
+    columns
+}
+
 fn count_to_run(cases: &[Case]) -> usize {
     cases.iter().filter(|case| case.plan == Plan::Run).count()
 }
@@ -338,6 +347,7 @@ fn random() -> u64 {
     uuid::Uuid::new_v4().as_u64_pair().0
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape `map_err` takes")]
 fn unreadable(error: StoreError) -> Failure {
     Failure::because(Exit::Setup, error.to_string())
 }

@@ -8,6 +8,7 @@ use anstyle::{AnsiColor, Style};
 use runner_core::event::{Event, Finished};
 use runner_core::outcome::{Outcome, Standing};
 
+use crate::printable;
 use crate::store::Recording;
 
 const STRONG: Style = Style::new().bold();
@@ -16,6 +17,9 @@ const BAD: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(AnsiCo
 
 /// So many cases of one signature are named.
 const NAMED: usize = 10;
+
+/// How much of what a failure said is its signature.
+const MARK_CHARACTERS: usize = 160;
 
 /// How it failed: what has the same signature has probably the same cause.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,6 +134,28 @@ fn passing_elsewhere<'a>(case: &Finished, all: &[&'a Finished]) -> BTreeSet<&'a 
     all.iter().filter(same).filter(passed).map(|other| other.case.backend.as_str()).collect()
 }
 
+/// Without what differs from run to run: numbers of processes, identities of actors. A place
+/// keeps its line.
+fn without_names(text: &str) -> String {
+    let is_part = |c: char| c.is_ascii_hexdigit();
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(is_part) {
+        let (before, from) = rest.split_at(start);
+        let length = from.find(|c: char| !is_part(c)).unwrap_or(from.len());
+        let (word, after) = from.split_at(length);
+        shown.push_str(before);
+        let is_inside = shown.ends_with(is_word) || after.starts_with(is_word);
+        let is_identity = !is_inside && length >= 8;
+        let is_process = shown.ends_with("pid ");
+        shown.push_str(if is_identity || is_process { "…" } else { word });
+        rest = after;
+    }
+    shown.push_str(rest);
+    printable::beginning(&shown, MARK_CHARACTERS)
+}
+
 impl Signature {
     fn of(outcome: &Outcome) -> Self {
         let mark = match outcome {
@@ -150,6 +176,34 @@ impl Signature {
                 outcome.detail().lines().next().unwrap_or_default().to_owned()
             }
         };
-        Self { word: outcome.word(), mark }
+        Self { word: outcome.word(), mark: without_names(&mark) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_has_nothing_of_one_run_in_it() {
+        for (text, expected) in [
+            ("actor doomed@8433c703 died: signal 9", "actor doomed@… died: signal 9"),
+            ("left `x` (pid 4711, 1.5 s old)", "left `x` (pid …, 1.5 s old)"),
+            ("src/a.rs:1234:5", "src/a.rs:1234:5"),
+            ("a decade of deadbeefs", "a decade of deadbeefs"),
+            ("", ""),
+        ] {
+            assert_eq!(without_names(text), expected);
+        }
+    }
+
+    #[test]
+    fn the_same_panic_on_two_tests_is_one_signature() {
+        let fail = |message: &str| Outcome::Fail {
+            message: message.into(),
+            location: Some("src/a.rs:7:9".into()),
+        };
+        assert_eq!(Signature::of(&fail("1 != 2")), Signature::of(&fail("3 != 4")));
+        assert_ne!(Signature::of(&fail("x")), Signature::of(&Outcome::Timeout));
     }
 }

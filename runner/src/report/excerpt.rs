@@ -39,13 +39,14 @@ pub(super) fn end_of(path: &Path, count: usize) -> io::Result<Excerpt> {
     Ok(Excerpt { lines, omitted: Omitted::new(more, skipped) })
 }
 
-/// The first lines of a file.
-pub(super) fn beginning_of(path: &Path, count: usize) -> io::Result<Excerpt> {
+/// The first lines of a file, up to the first empty one.
+pub(super) fn first_paragraph_of(path: &Path, count: usize) -> io::Result<Excerpt> {
     let file = File::open(path)?;
     let beyond = file.metadata()?.len().saturating_sub(WINDOW_BYTES);
     let mut lines = lines(file)?;
-    let more = lines.len().saturating_sub(count);
-    lines.truncate(count);
+    let end = lines.iter().position(String::is_empty).unwrap_or(lines.len()).min(count);
+    let more = lines.len() - end;
+    lines.truncate(end);
     Ok(Excerpt { lines, omitted: Omitted::new(more, beyond) })
 }
 

@@ -13,12 +13,16 @@ use super::excerpt::{self, Excerpt, Omitted};
 use super::style::{BAD, FAINT, GOOD, ODD, STRONG, of};
 use super::tally::Tally;
 use super::{matrix, summary};
+use crate::printable;
 
 /// Lines of captured output shown below a failure.
-const OUTPUT_LINES: usize = 40;
+const OUTPUT_LINES: usize = 20;
 
-/// Lines of a hang report shown below a timeout.
-const HANG_LINES: usize = 30;
+/// Lines of a hang report's first paragraph shown below a timeout: what each thread was in.
+const HANG_LINES: usize = 24;
+
+/// How much of what is known beyond a word is repeated at the end.
+const DETAIL_CHARACTERS: usize = 120;
 
 /// What events do not say.
 #[derive(Clone, Debug)]
@@ -135,7 +139,7 @@ impl Lines {
     /// What is known beyond the word, the end of the output, the beginning of the hang report.
     fn detail(&self, finished: &Finished, out: &mut Vec<u8>) -> io::Result<()> {
         for line in finished.outcome.detail().lines() {
-            indented(out, line)?;
+            indented(out, printable::line(line.as_bytes()))?;
         }
         let is_bad = finished.outcome.standing(finished.leak) == Standing::Bad;
         if let Some(output) = finished.output.as_ref().filter(|_| is_bad) {
@@ -144,7 +148,7 @@ impl Lines {
         }
         if let Some(report) = &finished.hang_report {
             let path = self.context.folder.join(report);
-            quoted(out, "hang report", &path, excerpt::beginning_of(&path, HANG_LINES))?;
+            quoted(out, "hang report", &path, excerpt::first_paragraph_of(&path, HANG_LINES))?;
         }
         Ok(())
     }
@@ -160,9 +164,13 @@ impl Lines {
         }
         writeln!(out, "{}", rule())?;
         for failure in &self.failures {
+            let name = self.name(&failure.case);
             let text = match failure.outcome.detail().lines().next() {
-                Some(detail) => format!("{}  {FAINT}{detail}{FAINT:#}", self.name(&failure.case)),
-                None => self.name(&failure.case),
+                Some(detail) => {
+                    let detail = printable::beginning(detail, DETAIL_CHARACTERS);
+                    format!("{name}  {FAINT}{detail}{FAINT:#}")
+                }
+                None => name,
             };
             status(out, BAD, failure.outcome.word(), text)?;
             if let Some(report) = &failure.hang_report {
