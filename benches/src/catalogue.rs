@@ -1,0 +1,190 @@
+//! What is measured: every figure of the specification that can be measured by now, with its bar.
+
+use runtime::Backend;
+
+use crate::figure::{Bar, Figure, Limit, Place, Probe, Side};
+use crate::floor::Birth;
+use crate::job::{BURST, Job, Work};
+use crate::suite::{LineSide, SLOTS, Selection, Spawning, Target};
+
+/// All figures, in the order of the specification.
+pub(crate) fn all() -> Vec<Figure> {
+    let mut figures = vec![case(Selection::Sync), case(Selection::Async), start_to_first_case(), line()];
+    for place in [Place::Free, Place::OneCore] {
+        figures.extend(Backend::ALL.map(|backend| start(backend, place)));
+    }
+    figures.push(burst());
+    figures.push(call(Backend::Exec, Place::OneCore));
+    figures.extend([Place::Free, Place::OneCore].map(|place| call(Backend::Thread, place)));
+    figures.extend([Backend::Exec, Backend::Fork].map(tree));
+    figures
+}
+
+fn case(selection: Selection) -> Figure {
+    let cases = selection.cases();
+    let (name, peers, peer) = match selection {
+        Selection::Sync => ("case-sync", nextest(cases), at_least(10.0, None)),
+        Selection::Async => ("case-async", Vec::new(), None),
+    };
+    let floor = Job::Measure { work: Work::FloorCase { slots: SLOTS }, place: Place::Free, samples: cases };
+    Figure {
+        name: name.to_owned(),
+        place: Place::Free,
+        ours: side(
+            format!(
+                "`runner` over {cases} cases that do nothing minus over 1, per case; {SLOTS} slots, warm fork server, watchdog, \
+                 capture and containment on"
+            ),
+            Probe::RunnerPerCase(selection),
+        ),
+        floor: Some(side(
+            format!("fork, two threads, wait, of a small process; {SLOTS} such loops at once, {cases} cases in all"),
+            Probe::Job(floor),
+        )),
+        peers,
+        bar: Bar { floors: at_most(2.0, Some(1.5)), peer },
+    }
+}
+
+fn nextest(cases: usize) -> Vec<Side> {
+    let sides = [
+        ("the same test target", Target::Trivial, Spawning::Double),
+        ("the same, NEXTEST_DOUBLE_SPAWN=0", Target::Trivial, Spawning::Single),
+        ("#[test]s, standard harness", Target::Plain, Spawning::Double),
+        ("#[test]s, NEXTEST_DOUBLE_SPAWN=0", Target::Plain, Spawning::Single),
+    ];
+    let of = |(words, target, spawning): (&str, Target, Spawning)| {
+        side(format!("cargo nextest run, {cases} minus 1, {words}"), Probe::NextestPerCase(target, spawning))
+    };
+    sides.map(of).into()
+}
+
+fn start_to_first_case() -> Figure {
+    Figure {
+        name: "run-of-one-case".to_owned(),
+        place: Place::Free,
+        ours: side("`runner` over 1 case, nothing to build, start to exit", Probe::RunnerOnce),
+        floor: Some(side("cargo test --no-run, nothing to build", Probe::Freshness)),
+        peers: vec![
+            side(
+                "cargo nextest run of 1 case, the same test target",
+                Probe::NextestOnce(Target::Trivial, Spawning::Double),
+            ),
+            side("cargo nextest run of 1 #[test]", Probe::NextestOnce(Target::Plain, Spawning::Double)),
+        ],
+        bar: Bar { floors: None, peer: at_least(1.0, Some(2.0)) },
+    }
+}
+
+fn line() -> Figure {
+    Figure {
+        name: "captured-line".to_owned(),
+        place: Place::Free,
+        ours: side("println! of 80 bytes in a case, captured", Probe::Line(LineSide::Println)),
+        floor: Some(side("copy of 80 bytes and an atomic add", Probe::Line(LineSide::Copy))),
+        peers: vec![side(
+            "write(2) of 80 bytes into a pipe, emptied between batches",
+            Probe::Line(LineSide::PipeWrite),
+        )],
+        bar: Bar { floors: None, peer: at_least(3.0, Some(5.0)) },
+    }
+}
+
+const STARTS: usize = 100;
+
+fn start(backend: Backend, place: Place) -> Figure {
+    let (birth, how, floors) = match backend {
+        Backend::Exec => (Birth::Exec, "exec of this program", at_most(2.0, Some(1.4))),
+        Backend::Forkserver => (Birth::Zygote, "fork by a zygote on request", at_most(2.5, Some(1.5))),
+        Backend::Fork | Backend::ThreadForkserver => (Birth::Fork, "libc's fork", at_most(2.5, Some(1.5))),
+        Backend::Thread => (Birth::Thread, "a thread", at_most(3.0, Some(2.0))),
+    };
+    let job = |work| Probe::Job(Job::Measure { work, place, samples: STARTS });
+    let ours = format!("start of an actor on `{}` and its first reply", backend.name());
+    let floor = format!("{how}, a current-thread scheduler in it, its first message");
+    Figure {
+        name: format!("start-{}", backend.name()),
+        place,
+        ours: side(ours, job(Work::Start(backend))),
+        floor: Some(side(floor, job(Work::FloorStart(birth)))),
+        peers: Vec::new(),
+        bar: Bar { floors, peer: None },
+    }
+}
+
+fn burst() -> Figure {
+    let place = Place::Free;
+    let job = |work| Probe::Program(Job::Measure { work, place, samples: 0 });
+    Figure {
+        name: "burst-exec".to_owned(),
+        place,
+        ours: side(
+            format!("a program whose nursery has {BURST} one-shots on `exec` that fail at once, start to exit"),
+            job(Work::Burst(Backend::Exec)),
+        ),
+        floor: Some(side(
+            format!("a program that starts {BURST} with a scheduler, hears of all, and reaps them"),
+            job(Work::FloorBurst),
+        )),
+        peers: Vec::new(),
+        bar: Bar { floors: at_most(3.0, Some(1.8)), peer: None },
+    }
+}
+
+const CALLS: usize = 5000;
+
+fn call(backend: Backend, place: Place) -> Figure {
+    let (work, floor, floors) = match backend {
+        Backend::Thread => {
+            (Work::FloorCallThreads, "round trip between two schedulers on threads", at_most(2.0, None))
+        }
+        Backend::Exec | Backend::Forkserver | Backend::Fork | Backend::ThreadForkserver => {
+            (Work::FloorCallSocket, "tokio ping-pong of 64 bytes over uds", at_most(1.8, Some(1.35)))
+        }
+    };
+    let job = |work| Probe::Job(Job::Measure { work, place, samples: CALLS });
+    Figure {
+        name: format!("call-{}", backend.name()),
+        place,
+        ours: side(
+            format!("call of an actor on `{}` with 64 bytes, and back", backend.name()),
+            job(Work::Call(backend)),
+        ),
+        floor: Some(side(floor, job(work))),
+        peers: Vec::new(),
+        bar: Bar { floors, peer: None },
+    }
+}
+
+const TREES: usize = 5;
+
+fn tree(backend: Backend) -> Figure {
+    let place = Place::Free;
+    let birth = if backend == Backend::Fork { Birth::Fork } else { Birth::Exec };
+    let job = |work| Probe::Job(Job::Measure { work, place, samples: TREES });
+    Figure {
+        name: format!("cancel-tree-{}", backend.name()),
+        place,
+        ours: side(
+            format!("cancel of 39 actors on `{}`, 3 levels of 3, until all are reaped", backend.name()),
+            job(Work::Tree(backend)),
+        ),
+        floor: Some(side("end of file from level to level in such a tree of processes", job(Work::FloorTree(birth)))),
+        peers: Vec::new(),
+        bar: Bar { floors: at_most(3.5, Some(2.0)), peer: None },
+    }
+}
+
+fn side(what: impl Into<String>, probe: Probe) -> Side {
+    Side { what: what.into(), probe }
+}
+
+/// So many floors.
+fn at_most(bar: f64, stretch: Option<f64>) -> Option<Limit> {
+    Some(Limit { bar, stretch })
+}
+
+/// A peer takes so many times ours.
+fn at_least(bar: f64, stretch: Option<f64>) -> Option<Limit> {
+    Some(Limit { bar, stretch })
+}

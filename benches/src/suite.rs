@@ -1,0 +1,185 @@
+//! Figures of whole runs, by the wall clock: our runner, cargo-nextest, cargo, and a suite binary.
+//!
+//! What a run costs whatever it runs (cargo, listing, the start) is measured by a run of one case, and taken off.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::error::{BenchError, Result, Trying};
+use crate::products::{Products, cargo, outside_of_cargo};
+
+/// Attempts at once, on both sides.
+pub(crate) const SLOTS: usize = 2;
+
+/// Cases of the suite `trivial`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Selection {
+    Sync,
+    Async,
+}
+
+/// A test target that a peer runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Ours, which is its own harness.
+    Trivial,
+    /// The same with the standard harness.
+    Plain,
+}
+
+/// How cargo-nextest starts a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spawning {
+    /// Through itself: its default.
+    Double,
+    /// Directly, as `NEXTEST_DOUBLE_SPAWN=0` asks for.
+    Single,
+}
+
+/// Ways of a line out of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LineSide {
+    /// `println!`, captured.
+    Println,
+    /// write(2) into a pipe.
+    PipeWrite,
+    /// A copy and an atomic add.
+    Copy,
+}
+
+impl Selection {
+    fn module(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Async => "asynchronous",
+        }
+    }
+
+    pub(crate) fn cases(self) -> usize {
+        match self {
+            Self::Sync => 1000,
+            Self::Async => 100,
+        }
+    }
+}
+
+/// What the first case of the module is called.
+const FIRST: &str = "h0::a::t0";
+const FIRST_ASYNC: &str = "a::t0";
+
+/// How cargo builds test targets of this package. The runner asks for them in the same way: nothing is built twice.
+pub(crate) fn build_arguments<'a>(targets: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = vec!["test", "--no-run", "--release", "-p", "benches"];
+    arguments.extend(targets.iter().flat_map(|target| ["--test", target]));
+    arguments
+}
+
+/// The wall of a build that has nothing to do.
+pub(crate) fn freshness() -> Result<f64> {
+    let mut command = cargo();
+    command.args(build_arguments(&["trivial"]));
+    wall(&mut command)
+}
+
+/// Our runner over all cases of a module.
+pub(crate) fn runner_per_case(products: &Products, selection: Selection) -> Result<f64> {
+    let module = selection.module();
+    let all = wall(&mut runner(products, &format!("test(/^{module}::/)")))?;
+    let one = runner_once(products, selection)?;
+    Ok(per_case(all, one, selection))
+}
+
+/// Our runner over one case.
+pub(crate) fn runner_once(products: &Products, selection: Selection) -> Result<f64> {
+    let first = match selection {
+        Selection::Sync => FIRST,
+        Selection::Async => FIRST_ASYNC,
+    };
+    wall(&mut runner(products, &format!("test(={}::{first})", selection.module())))
+}
+
+fn runner(products: &Products, filterset: &str) -> Command {
+    let mut command = Command::new(&products.runner);
+    outside_of_cargo(&mut command);
+    command
+        .args(["run", "--release", "--manifest", concat!(env!("CARGO_MANIFEST_DIR"), "/runner.toml")])
+        .args(["-j", &SLOTS.to_string(), "--capture", "sys", "--spawn-backend", "none"])
+        .args(["-E", &format!("binary(=trivial) and {filterset}")]);
+    command
+}
+
+/// cargo-nextest over the same cases.
+pub(crate) fn nextest_per_case(products: &Products, target: Target, spawning: Spawning) -> Result<f64> {
+    let all = wall(&mut nextest(products, target, spawning, "test(/^sync::/)")?)?;
+    let one = nextest_once(products, target, spawning)?;
+    Ok(per_case(all, one, Selection::Sync))
+}
+
+/// cargo-nextest over one case.
+pub(crate) fn nextest_once(products: &Products, target: Target, spawning: Spawning) -> Result<f64> {
+    let filterset = match target {
+        Target::Trivial => format!("test(=sync::{FIRST}::none)"),
+        Target::Plain => format!("test(=sync::{FIRST})"),
+    };
+    wall(&mut nextest(products, target, spawning, &filterset)?)
+}
+
+/// With its defaults: no configuration of the workspace or the user.
+fn nextest(products: &Products, target: Target, spawning: Spawning, filterset: &str) -> Result<Command> {
+    let config = products.scratch.join("nextest.toml");
+    fs::write(&config, "").trying("writing an empty nextest.toml")?;
+    let name = match target {
+        Target::Trivial => "trivial",
+        Target::Plain => "plain",
+    };
+    let mut command = cargo();
+    match spawning {
+        Spawning::Double => {}
+        Spawning::Single => drop(command.env("NEXTEST_DOUBLE_SPAWN", "0")),
+    }
+    command
+        .args(["nextest", "run", "--release", "-p", "benches", "--test", name, "--user-config-file", "none"])
+        .arg("--config-file")
+        .arg(config)
+        .args(["-j", &SLOTS.to_string(), "--no-fail-fast", "--status-level", "none"])
+        .args(["--final-status-level", "none", "-E", filterset]);
+    Ok(command)
+}
+
+fn per_case(all: f64, one: f64, selection: Selection) -> f64 {
+    (all - one) / (selection.cases() - 1) as f64
+}
+
+/// Seconds that a command takes; its output is kept for the case that it fails.
+fn wall(command: &mut Command) -> Result<f64> {
+    let what = format!("{command:?}");
+    let started = Instant::now();
+    let output = command.stdout(Stdio::null()).stderr(Stdio::piped()).output().trying(&what)?;
+    let took = started.elapsed().as_secs_f64();
+    if output.status.success() {
+        return Ok(took);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last: Vec<&str> = said.lines().rev().take(3).collect();
+    let why = format!("{}: {}", output.status, last.into_iter().rev().collect::<Vec<_>>().join(" | "));
+    Err(BenchError::new(what, why))
+}
+
+/// Seconds per line of each batch, in a case that captures.
+pub(crate) fn line(products: &Products, side: LineSide) -> Result<Vec<f64>> {
+    let what = format!("a case of {}", products.line.display());
+    let answer = products.scratch.join("line.json");
+    let test = match side {
+        LineSide::Println => "println",
+        LineSide::PipeWrite => "pipe_write",
+        LineSide::Copy => "copy",
+    };
+    let mut command = Command::new(&products.line);
+    outside_of_cargo(&mut command);
+    command.args(["--exact", &format!("{test}::none")]).env("BENCHES_ANSWER", &answer);
+    wall(&mut command)?;
+    let text = fs::read(&answer).trying(&what)?;
+    fs::remove_file(&answer).trying(&what)?;
+    serde_json::from_slice(&text).trying(&what)
+}

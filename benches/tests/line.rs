@@ -1,0 +1,85 @@
+//! Ways of a line out of a process, timed inside a captured case.
+//!
+//! Each test answers with seconds per line of every batch, in the file that `BENCHES_ANSWER` names; without one it only
+//! runs.
+
+use std::fs;
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use nix::fcntl::OFlag;
+use runner::TestResult;
+
+fn main() -> ExitCode {
+    runner::harness!().main()
+}
+
+/// 80 with the newline.
+const LINE: &str = "a line of eighty bytes as a test might print it: 0123456789 0123456789 01234567";
+const BATCHES: usize = 200;
+/// Fits into a pipe of the default size.
+const LINES: usize = 500;
+
+#[runner::test]
+fn println() -> TestResult {
+    answer(&batches(|| println!("{}", black_box(LINE)), || Ok(()))?)
+}
+
+/// What capture through pipes costs at least. Nobody reads while the clock runs: a reader that is woken up costs more.
+#[runner::test]
+fn pipe_write() -> TestResult {
+    let (from, into) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    let line = format!("{LINE}\n");
+    let mut sink = vec![0; LINES * line.len()];
+    let mut written = 0;
+    let samples = batches(
+        || written += nix::unistd::write(&into, black_box(line.as_bytes())).unwrap_or(0),
+        || {
+            let mut read = 0;
+            while read < sink.len() {
+                read += nix::unistd::read(&from, &mut sink)?;
+            }
+            Ok(())
+        },
+    )?;
+    if written != BATCHES * LINES * line.len() {
+        return Err("the pipe did not take every line".into());
+    }
+    answer(&samples)
+}
+
+#[runner::test]
+fn copy() -> TestResult {
+    let cursor = AtomicU64::new(0);
+    let line = format!("{LINE}\n");
+    let mut room = vec![0_u8; LINES * line.len()];
+    let one = || {
+        let bytes = black_box(line.as_bytes());
+        let at = cursor.fetch_add(bytes.len() as u64, Ordering::Relaxed) as usize % room.len();
+        room[at..at + bytes.len()].copy_from_slice(bytes);
+    };
+    answer(&batches(one, || Ok(()))?)
+}
+
+/// Seconds of `one`, in each of the batches. `between` is not timed.
+fn batches(mut one: impl FnMut(), mut between: impl FnMut() -> nix::Result<()>) -> nix::Result<Vec<f64>> {
+    let mut samples = Vec::with_capacity(BATCHES);
+    for _ in 0..BATCHES {
+        let started = Instant::now();
+        for _ in 0..LINES {
+            one();
+        }
+        samples.push(started.elapsed().as_secs_f64() / LINES as f64);
+        between()?;
+    }
+    Ok(samples)
+}
+
+fn answer(samples: &[f64]) -> TestResult {
+    match std::env::var_os("BENCHES_ANSWER") {
+        Some(path) => Ok(fs::write(path, serde_json::to_vec(samples)?)?),
+        None => Ok(()),
+    }
+}
