@@ -60,7 +60,8 @@ pub(super) struct Executor<'a> {
     start_faults: Vec<String>,
     ledger: Ledger<'a>,
     wakeups: Wakeups,
-    /// Holds the temporary folders of attempts.
+    /// Holds the temporary folders of attempts. Their supervisors remove these; what lost ones
+    /// left goes with the root.
     temp_root: PathBuf,
     next_tick: Instant,
 }
@@ -483,7 +484,6 @@ impl<'a> Executor<'a> {
         self.note_end(&running, slot, Verdict { outcome, duration, output, hang });
         // Whoever survived SIGKILL may still write into it.
         self.slots[slot].memory = None;
-        self.remove_temp_dir(running.case);
         self.step(Fact::Cleared { slot }, now);
     }
 
@@ -663,12 +663,6 @@ impl<'a> Executor<'a> {
 
     fn temp_dir(&self, case: usize) -> PathBuf {
         self.temp_root.join((case + 1).to_string())
-    }
-
-    /// A supervisor removes it, unless it is lost. What cannot be removed shows when the root
-    /// cannot be.
-    fn remove_temp_dir(&self, case: usize) {
-        let _ = fs::remove_dir_all(self.temp_dir(case));
     }
 }
 

@@ -82,8 +82,9 @@ impl Wakeups {
         Ok(self.epoll.modify(fd, &mut EpollEvent::new(flags, source.number()))?)
     }
 
-    /// Waits until something happens or it is `until`. [`Wakeup::Clock`] comes last, so that
-    /// whoever has spoken in time is heard before a clock speaks against him.
+    /// Waits until something happens or it is `until`. Deaths come first: what a dead supervisor
+    /// still said must not get it more work. [`Wakeup::Clock`] comes last: who has spoken in time
+    /// is heard before a clock speaks against him.
     pub(super) fn wait(&mut self, until: Instant) -> io::Result<Vec<Wakeup>> {
         let mut events = [EpollEvent::empty(); BATCH];
         let count = match self.epoll.wait(&mut events, timeout(until)) {
@@ -98,6 +99,7 @@ impl Wakeups {
                 None => self.signals.take(&mut wakeups)?,
             }
         }
+        wakeups.sort_by_key(|wakeup| !matches!(wakeup, Wakeup::Exit(_)));
         if Instant::now() >= until {
             wakeups.push(Wakeup::Clock);
         }

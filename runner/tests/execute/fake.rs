@@ -55,7 +55,7 @@ impl Fake {
         self.memory.begin();
         match attempt.test.as_str() {
             "fails" => self.end(failed("as it should")),
-            "tells" => self.end(failed(&facts_of_this_process(attempt))),
+            "tells" | "tells again" => self.end(failed(&facts_of_this_process(attempt))),
             "prints" => {
                 self.print("hello from an actor\n");
                 self.end(failed("after printing"));
@@ -92,6 +92,11 @@ impl Fake {
                 self.end(facts(Some(Done::Passed)));
             }
             "finishes and dies" => {
+                self.end(facts(Some(Done::Passed)));
+                raise(Signal::SIGKILL).unwrap();
+            }
+            "finishes and dies behind its back" => {
+                until_parent_is_stopped();
                 self.end(facts(Some(Done::Passed)));
                 raise(Signal::SIGKILL).unwrap();
             }
@@ -214,6 +219,7 @@ fn facts_of_this_process(attempt: &Attempt) -> String {
     let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap();
     let told = serde_json::json!({
         "own_session": pid == session,
+        "pid": pid.as_raw(),
         "cwd": std::env::current_dir().unwrap(),
         "stdin": link("/proc/self/fd/0"),
         "variables": variables,
@@ -229,6 +235,13 @@ fn inherited(name: &str) -> OwnedFd {
     let number = std::env::var(name).unwrap().parse().unwrap();
     // SAFETY: the executor made this fd for this process, which takes it once.
     unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+fn until_parent_is_stopped() {
+    let parent = nix::unistd::getppid().as_raw();
+    while process::read(parent).is_none_or(|parent| parent.state != 'T') {
+        std::thread::yield_now();
+    }
 }
 
 fn for_ever() {

@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::Builder;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -19,7 +21,7 @@ pub(crate) fn scenario(cases: &[&str]) -> Scenario {
         suites: vec![suite("suite", cases)],
         slots: 1,
         max_fail: None,
-        silence_limit: Duration::from_millis(300),
+        silence_limit: Duration::from_secs(2),
         keep_all_output: false,
         run_dir: PathBuf::new(),
     }
@@ -30,6 +32,9 @@ pub(crate) fn suite(name: &str, cases: &[&str]) -> Suite {
     Suite { name: name.into(), cases, env: Vec::new(), file: None }
 }
 
+/// A driver that takes longer is killed.
+const LIMIT: Duration = Duration::from_secs(60);
+
 /// A driver under way.
 pub(crate) struct Driver {
     process: Child,
@@ -38,6 +43,8 @@ pub(crate) struct Driver {
     mark: String,
     run_dir: tempfile::TempDir,
     temp: tempfile::TempDir,
+    /// Dropped when the driver is done with.
+    _limit: SyncSender<()>,
 }
 
 /// A run that came to its end and left no process and no temporary file.
@@ -71,11 +78,19 @@ impl Driver {
             .spawn()
             .unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        Self { process, lines, seen: Vec::new(), mark, run_dir, temp }
+        let limit = limit(mark.clone());
+        Self { process, lines, seen: Vec::new(), mark, run_dir, temp, _limit: limit }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.process.id().cast_signed()), signal).unwrap();
+    }
+
+    /// Waits until nothing that the driver started is alive.
+    pub(crate) fn until_alone(&self) {
+        while !processes_with(&self.mark, self.process.id()).is_empty() {
+            std::thread::yield_now();
+        }
     }
 
     /// Reads events up to one that is wanted.
@@ -144,6 +159,14 @@ impl Run {
         self.finished().into_iter().find(|f| f.case.test == test).unwrap()
     }
 
+    /// What a supervisor told of itself in a case.
+    pub(crate) fn told(&self, test: &str) -> serde_json::Value {
+        match &self.of(test).outcome {
+            Outcome::Fail { message, .. } => serde_json::from_str(message).unwrap(),
+            other => panic!("{test}: {other:?}"),
+        }
+    }
+
     /// The text of a file of the run.
     pub(crate) fn read(&self, file: Option<&PathBuf>) -> String {
         std::fs::read_to_string(self.run_dir.path().join(file.expect("a file"))).unwrap()
@@ -154,19 +177,39 @@ impl Run {
     }
 }
 
+/// Kills a driver that is not done in time, and all it started: then its test fails.
+fn limit(mark: String) -> SyncSender<()> {
+    let (done_tx, done_rx) = sync_channel(0);
+    let watch = move || {
+        if done_rx.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+            for (pid, _) in marked(&mark) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+    };
+    // Nobody joins it: it ends with its channel, or with this process.
+    Builder::new().name("limit".into()).spawn(watch).unwrap();
+    done_tx
+}
+
 /// Living processes with this mark in their environment, but for one.
 fn processes_with(mark: &str, except: u32) -> Vec<String> {
+    let others = marked(mark).into_iter().filter(|(pid, _)| *pid != except.cast_signed());
+    others.map(|(pid, command)| format!("{pid} {command}")).collect()
+}
+
+/// Living processes with this mark in their environment, and their command lines.
+fn marked(mark: &str) -> Vec<(i32, String)> {
     let wanted = format!("{MARK}={mark}");
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
             continue;
         };
         let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        let marked = environ.split(|&byte| byte == 0).any(|variable| variable == wanted.as_bytes());
-        if marked && pid != except {
+        if environ.split(|&byte| byte == 0).any(|variable| variable == wanted.as_bytes()) {
             let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            found.push(format!("{pid} {}", String::from_utf8_lossy(&command).replace('\0', " ")));
+            found.push((pid, String::from_utf8_lossy(&command).replace('\0', " ")));
         }
     }
     found

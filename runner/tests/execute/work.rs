@@ -1,14 +1,15 @@
 //! What a well-behaved run looks like.
 
+use nix::sys::signal::Signal;
 use runner_core::event::Event;
-use runner_core::outcome::Outcome;
 
 use crate::driver::Scenario;
-use crate::probe::{run, scenario, suite};
+use crate::probe::{Driver, is_start_of, run, scenario, suite};
 
 crate::trials![
     every_case_has_a_start_and_an_end,
     all_slots_work,
+    one_supervisor_serves_case_after_case,
     slots_move_on_to_other_suites,
     skipped_cases_are_told_and_not_run,
     max_fail_stops_starting,
@@ -37,14 +38,23 @@ fn kind(event: &Event) -> &'static str {
     }
 }
 
+/// Each of four polite ones only ends by an interrupt: they must all run at once.
 fn all_slots_work() {
-    let names: Vec<String> = (0..200).map(|number| format!("case {number}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let run = run(Scenario { slots: 4, ..scenario(&names) });
-    assert_eq!(run.finished().len(), 200);
-    for slot in 0..4 {
-        assert!(run.finished().iter().any(|finished| finished.slot == slot), "slot {slot}");
+    let cases = ["is polite", "is polite", "is polite", "is polite", "one"];
+    let mut driver = Driver::start(Scenario { slots: 4, ..scenario(&cases) });
+    for _ in 0..4 {
+        driver.wait_for(|event| is_start_of(event, "is polite"));
     }
+    driver.signal(Signal::SIGINT);
+    let run = driver.wait();
+    let mut slots: Vec<u32> = run.finished().iter().map(|finished| finished.slot).collect();
+    slots.sort_unstable();
+    assert_eq!(slots, [0, 1, 2, 3]);
+}
+
+fn one_supervisor_serves_case_after_case() {
+    let run = run(scenario(&["tells", "one", "tells again"]));
+    assert_eq!(run.told("tells")["pid"], run.told("tells again")["pid"]);
 }
 
 fn slots_move_on_to_other_suites() {
@@ -72,10 +82,7 @@ fn max_fail_stops_starting() {
 
 fn a_supervisor_gets_what_it_is_promised() {
     let run = run(scenario(&["tells"]));
-    let Outcome::Fail { message, .. } = &run.of("tells").outcome else {
-        panic!("{:?}", run.of("tells").outcome);
-    };
-    let told: serde_json::Value = serde_json::from_str(message).unwrap();
+    let told = run.told("tells");
     assert_eq!(told["own_session"], true);
     assert_eq!(told["cwd"], env!("CARGO_MANIFEST_DIR"));
     assert_eq!(told["stdin"], "/dev/null");
