@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::diagnostic::Source;
 use crate::filter::{Filter, Position};
+use crate::manifest::{Group, Threads};
 use crate::protocol::PROTOCOL_VERSION;
 use crate::test::{Mark, MarkKind, ModuleMarks};
 
@@ -18,7 +19,6 @@ env = { MODE = "warm" }
 [backends.exec]
 provides = ["process"]
 timeout-multiplier = 2
-group = "serial"
 
 [backends.thread]
 aliases = ["subint"]
@@ -36,17 +36,18 @@ values = ["small", "big"]
 package = "p"
 test = "t"
 
-[test-groups.serial]
-max-threads = 1
-
 [profile.default]
 slow-timeout = { period = "10s", terminate-after = 3, grace-period = "1s" }
 "#;
 
 fn manifest(more: &str) -> Manifest {
     let source = Source { name: "runner.toml".into(), text: format!("{BACKENDS}{more}") };
-    Manifest::parse(PathBuf::from("/w/runner.toml"), &Arc::new(source))
-        .unwrap_or_else(|errors| panic!("{errors}"))
+    let mut manifest = Manifest::parse(PathBuf::from("/w/runner.toml"), &Arc::new(source))
+        .unwrap_or_else(|errors| panic!("{errors}"));
+    // Files cannot say so yet.
+    manifest.groups = vec![Group { name: "serial".into(), max_threads: Threads::Count(1) }];
+    manifest.backends[1].group = Some("serial".into());
+    manifest
 }
 
 fn options(manifest: &Manifest) -> Options {
@@ -250,7 +251,7 @@ fn a_mark_without_a_reason_is_quoted() {
     let cases = cases(&manifest, &listing(tests, modules));
     let reasons: Vec<_> = cases.iter().map(|case| reason(&case.plan)).collect();
     let module = "`marks! { skip_on_backend(\"exec\") }` at src/a.rs:2";
-    let file = "`skip-on-backend` at runner.toml:35";
+    let file = "`skip-on-backend` at runner.toml:31";
     let ignore = "`#[ignore]` at src/a.rs:12";
     let expected = [
         "",

@@ -82,14 +82,12 @@ fn the_order_is_the_files() {
 fn a_profile_inherits_what_it_does_not_say() {
     let manifest = good(&small(
         r#"
-        [test-groups.serial]
-        max-threads = 1
         [profile.default]
         slow-timeout = { period = "5s", terminate-after = 2, grace-period = "3s" }
         fail-fast = true
         [[profile.default.overrides]]
         filter = "test(a)"
-        test-group = "serial"
+        ignore = { reason = "slow" }
         [profile.nightly]
         inherits = "ci"
         slow-timeout = "40s"
@@ -113,7 +111,7 @@ fn a_profile_inherits_what_it_does_not_say() {
     assert_eq!(nightly.max_fail, None);
     let [own, inherited] = nightly.overrides.as_slice() else { panic!("{nightly:?}") };
     assert_eq!(own.slow.map(|slow| slow.deadline), Some(Duration::from_secs(120)));
-    assert_eq!(inherited.marks[0].kind, MarkKind::Group("serial".into()));
+    assert_eq!(inherited.marks[0].kind, MarkKind::Ignore { reason: Some("slow".into()) });
     assert_eq!(manifest.profile("default").expect("there").max_fail, Some(1));
 }
 
@@ -219,6 +217,7 @@ fn single_errors() {
             "[backends.a]\ngroup = 'gpu'",
             "2:9 no `[test-groups.gpu]` says what this group's limit is",
         ),
+        ("[test-groups.gpu]\nmax-threads = 1", "1:14 groups with limits cannot be done yet"),
         ("[profile.default]\ntest-threads = 0", "2:16 no threads run no tests"),
         ("[profile.default]\ntest-threads = 'cpus'", "2:16 `test-threads` cannot be `cpus`"),
         ("[profile.default]\ninherits = 'ci'", "2:12 `default` inherits from nobody"),
