@@ -253,7 +253,7 @@ impl<'a> Executor<'a> {
             ProtocolError::Closed => self.crew.on_closed(id, now),
             ProtocolError::Version { .. } => self.on_other_version(id, error, now),
             ProtocolError::TooLong(_) | ProtocolError::Garbage(_) | ProtocolError::Io(_) => {
-                self.crew.condemn(id, error.to_string(), now)
+                self.crew.condemn(id, error.to_string(), now);
             }
         }
     }

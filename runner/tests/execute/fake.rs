@@ -198,6 +198,7 @@ fn leave_chain(attempt: &Attempt) {
     shell(&format!("link() {{ [ -e '{folder}' ] && link & exit 0; }}; link"));
 }
 
+#[expect(clippy::zombie_processes, reason = "they are to be left")]
 fn shell(script: &str) {
     let mut command = Command::new("sh");
     command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::null());

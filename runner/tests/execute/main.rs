@@ -3,6 +3,7 @@
 //! This binary plays three parts: it holds the tests; started by one of them, it is a *driver*
 //! that calls `runner::execute::run` and prints what it is told (`driver`); started by that, it is
 //! a *supervisor* whose faults are chosen by the names of its cases (`fake`).
+#![expect(clippy::unwrap_used, reason = "all of this is test code, without `#[test]`")]
 
 mod driver;
 mod fake;
