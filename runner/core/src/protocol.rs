@@ -21,6 +21,10 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// Longest frame either end accepts, in bytes. Hang facts are the largest thing that is sent.
 pub const FRAME_LIMIT_BYTES: u32 = 64 << 20;
 
+/// How the name of the folder begins that all [`Attempt::temp_dir`]s of a run lie in. Short: socket
+/// paths begin with it.
+pub const RUN_FOLDER_PREFIX: &str = "runner-";
+
 /// Names of the environment variables that make a suite binary anything but a libtest look-alike.
 pub mod variable {
     /// Set to `list`: print a [`super::Listing`] as one JSON line and exit.
@@ -117,7 +121,8 @@ pub struct Attempt {
     pub env: Vec<(String, String)>,
     /// Working directory: the package's root.
     pub cwd: PathBuf,
-    /// A folder of the attempt's own, not yet made; removed by the supervisor at the end.
+    /// A folder of the attempt's own, not yet made; removed by the supervisor at the end. Lies in a
+    /// folder of the run's own, see [`RUN_FOLDER_PREFIX`].
     pub temp_dir: PathBuf,
     /// Where its output goes.
     pub capture: Capture,

@@ -21,7 +21,8 @@ use runner_core::memory::{Memory, Output};
 use runner_core::outcome::{Outcome, judge};
 use runner_core::process;
 use runner_core::protocol::{
-    self, Attempt, Clocks, Facts, FromSupervisor, PROTOCOL_VERSION, ProtocolError, ToSupervisor,
+    self, Attempt, Clocks, Facts, FromSupervisor, PROTOCOL_VERSION, ProtocolError,
+    RUN_FOLDER_PREFIX, ToSupervisor,
 };
 
 use crate::{Hooks, supervisor};
@@ -122,6 +123,7 @@ impl Player {
             drop(control);
             let _ = waitpid(pid, None);
         }
+        let _ = std::fs::remove_dir(run_folder());
     }
 
     /// Ends a supervisor that cannot be talked to, and what its attempt leaves to us: every child
@@ -155,7 +157,7 @@ impl Player {
 
     fn attempt(&self, case: &Case, slot: u32) -> Attempt {
         let number = self.attempts.fetch_add(1, Ordering::Relaxed);
-        let temp_dir = std::env::temp_dir().join(format!("r{:x}-{number:x}", std::process::id()));
+        let temp_dir = run_folder().join(format!("{number:x}"));
         Attempt {
             case_id: case.id.clone(),
             test: case.test.clone(),
@@ -252,6 +254,11 @@ impl Played {
     fn without_facts(outcome: Outcome) -> Self {
         Self { outcome, facts: None, output: Output::default() }
     }
+}
+
+/// What the folders of this process's attempts lie in; made by the first that needs it.
+fn run_folder() -> PathBuf {
+    std::env::temp_dir().join(format!("{RUN_FOLDER_PREFIX}{:x}", std::process::id()))
 }
 
 /// Of the wall clock and this process: different in each run, printed with each failure.

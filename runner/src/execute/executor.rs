@@ -21,8 +21,8 @@ use runner_core::expand::Case;
 use runner_core::memory::{Memory, Output};
 use runner_core::outcome::{Outcome, judge};
 use runner_core::protocol::{
-    Attempt, Clocks, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, Process, ProtocolError, Stacks,
-    ToSupervisor,
+    Attempt, Clocks, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, Process, ProtocolError,
+    RUN_FOLDER_PREFIX, Stacks, ToSupervisor,
 };
 
 use super::crew::Crew;
@@ -704,7 +704,7 @@ fn job(case: &Case, binaries: &[SuiteBinary]) -> Result<Job, ExecuteError> {
 
 /// Short, because sockets are made in it: a socket's path has room for 107 bytes.
 fn make_temp_root() -> Result<PathBuf, ExecuteError> {
-    let template = std::env::temp_dir().join("runner-XXXXXX");
+    let template = std::env::temp_dir().join(format!("{RUN_FOLDER_PREFIX}XXXXXX"));
     nix::unistd::mkdtemp(&template)
         .map_err(|error| ExecuteError::new(format!("make a folder {}", template.display()), error))
 }

@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -19,7 +20,7 @@ use nix::unistd::{ForkResult, Pid, getppid, setpgid, setsid};
 use runner_core::memory::Memory;
 use runner_core::protocol::{
     self, Attempt, Decoder, End, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, Process,
-    ProtocolError, ToSupervisor,
+    ProtocolError, RUN_FOLDER_PREFIX, ToSupervisor,
 };
 
 use super::life::{Action, Input, Life};
@@ -46,7 +47,8 @@ pub(crate) fn serve(
     // Makes the index of tests, which every forked case then has.
     let _ = registry::find("");
     let decoder = Decoder::default();
-    let mut supervisor = Supervisor { control, decoder, runner, ends, memory, owner, hooks };
+    let mut supervisor =
+        Supervisor { control, decoder, runner, ends, memory, owner, hooks, last_temp_dir: None };
     let hello = FromSupervisor::Hello { protocol: PROTOCOL_VERSION };
     protocol::send(&mut supervisor.control, &hello)?;
     match protocol::receive(&mut supervisor.control)? {
@@ -59,7 +61,11 @@ pub(crate) fn serve(
         | ToSupervisor::Expire
         | ToSupervisor::Kill => return Err(ProtocolError::Version { theirs: 0 }),
     }
-    supervisor.attempts()
+    let served = supervisor.attempts();
+    if let Some(temp_dir) = &supervisor.last_temp_dir {
+        remove_run_folder(temp_dir);
+    }
+    served
 }
 
 struct Supervisor {
@@ -70,6 +76,7 @@ struct Supervisor {
     memory: &'static Memory,
     owner: Option<capture::Owner>,
     hooks: &'static Hooks,
+    last_temp_dir: Option<PathBuf>,
 }
 
 /// An attempt that has a process.
@@ -129,6 +136,7 @@ impl Supervisor {
         };
         let peer = self.until_over(&mut running);
         let _ = fs::remove_dir_all(&temp_dir);
+        self.last_temp_dir = Some(temp_dir);
         peer?;
         let facts = self.facts(running);
         protocol::send(&mut self.control, &FromSupervisor::Finished(Box::new(facts)))
@@ -311,6 +319,19 @@ impl Supervisor {
     /// One SIGCHLD may stand for several ends; `reap` asks for all of them.
     fn drain_ends(&self) {
         while let Ok(Some(_)) = self.ends.read_signal() {}
+    }
+}
+
+/// What the folders of a run's attempts lie in, `runner-…`, is the runner's to remove. A runner that
+/// was killed cannot: the last of its supervisors to go finds it empty.
+fn remove_run_folder(temp_dir: &Path) {
+    let is_ours = |folder: &&Path| {
+        let name = folder.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with(RUN_FOLDER_PREFIX))
+    };
+    if let Some(folder) = temp_dir.parent().filter(is_ours) {
+        // Not empty: another supervisor is still at work in it, and comes later.
+        let _ = fs::remove_dir(folder);
     }
 }
 
