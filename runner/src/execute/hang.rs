@@ -40,10 +40,7 @@ pub(super) fn render(facts: &HangFacts, describe: Describe<'_>) -> Vec<u8> {
     line(&mut text, format_args!("hang report: {}", facts.case));
     line(&mut text, format_args!("suite {}, deadline {seconds:.3} s", facts.suite));
     let stacks = tell_stacks(&facts.hang.stacks, describe);
-    write_in_short(&mut text, &stacks);
-    if let Stacks::Missing(reason) = &facts.hang.stacks {
-        line(&mut text, format_args!("no stacks: {reason}"));
-    }
+    write_in_short(&mut text, &facts.hang, &stacks);
     for process in &facts.hang.processes {
         write_process(&mut text, process, &stacks);
     }
@@ -71,10 +68,28 @@ fn tell_stacks<'a>(stacks: &'a Stacks, describe: Describe<'_>) -> Vec<Told<'a>> 
     told
 }
 
-fn write_in_short(text: &mut String, stacks: &[Told<'_>]) {
-    for told in stacks {
-        let Stack { tid, name, .. } = told.stack;
-        match told.gist() {
+/// A line for each thread of the first process, and for every other process.
+fn write_in_short(text: &mut String, hang: &Hang, stacks: &[Told<'_>]) {
+    let mut processes = hang.processes.iter();
+    let first = processes.next();
+    match &hang.stacks {
+        Stacks::Taken { .. } => stacks.iter().for_each(|told| told.write_gist(text)),
+        Stacks::Missing(reason) => {
+            line(text, format_args!("no stacks: {reason}"));
+            for thread in first.iter().flat_map(|process| &process.threads) {
+                line(text, format_args!("{}", thread_in_words(thread)));
+            }
+        }
+    }
+    for process in processes {
+        line(text, format_args!("{}", process_in_words(process)));
+    }
+}
+
+impl Told<'_> {
+    fn write_gist(&self, text: &mut String) {
+        let Stack { tid, name, .. } = self.stack;
+        match self.gist() {
             Some(Frame { function, file: Some(file), line: Some(row) }) => {
                 line(text, format_args!("thread {tid} `{name}` in {function} at {file}:{row}"));
             }
@@ -84,9 +99,7 @@ fn write_in_short(text: &mut String, stacks: &[Told<'_>]) {
             None => line(text, format_args!("thread {tid} `{name}` did not answer")),
         }
     }
-}
 
-impl Told<'_> {
     /// The innermost function of somebody's workspace, else the innermost of all.
     fn gist(&self) -> Option<&Frame> {
         let mut all = self.frames.iter().flat_map(|(_, frames)| frames);
@@ -101,27 +114,29 @@ fn is_foreign(file: &str) -> bool {
 }
 
 fn write_process(text: &mut String, process: &Process, stacks: &[Told<'_>]) {
-    let Process { pid, parent, name, command, state, age, threads, fds } = process;
-    let age = age.as_secs_f64();
-    let state = state_in_words(*state);
     text.push('\n');
-    line(text, format_args!("process {pid} `{name}` {state}, {age:.1} s old, child of {parent}"));
-    line(text, format_args!("  {command}"));
-    for thread in threads {
-        write_thread(text, thread);
+    line(text, format_args!("{}", process_in_words(process)));
+    for thread in &process.threads {
+        line(text, format_args!("  {}", thread_in_words(thread)));
         if let Some(told) = stacks.iter().find(|told| told.stack.tid == thread.tid) {
             write_stack(text, told);
         }
     }
-    for fd in fds {
+    for fd in &process.fds {
         line(text, format_args!("  fd {fd}"));
     }
 }
 
-fn write_thread(text: &mut String, thread: &Thread) {
+fn process_in_words(process: &Process) -> String {
+    let Process { pid, parent, name, command, state, age, .. } = process;
+    let (state, age) = (state_in_words(*state), age.as_secs_f64());
+    format!("process {pid} `{name}` {state}, {age:.1} s old, child of {parent}: {command}")
+}
+
+fn thread_in_words(thread: &Thread) -> String {
     let Thread { tid, name, state, wait_channel } = thread;
     let place = if wait_channel.is_empty() { String::new() } else { format!(" in {wait_channel}") };
-    line(text, format_args!("  thread {tid} `{name}` {}{place}", state_in_words(*state)));
+    format!("thread {tid} `{name}` {}{place}", state_in_words(*state))
 }
 
 /// Stacks of threads that began after `/proc` was read.
@@ -238,9 +253,9 @@ suite suites, deadline 10.000 s
 thread 11 `t11` in inlined at a.rs:3
 thread 12 `new` in body
 thread 10 `t10` did not answer
+process 20 `suite` running, 10.1 s old, child of 1: suite --exact
 
-process 10 `suite` running, 10.1 s old, child of 1
-  suite --exact
+process 10 `suite` running, 10.1 s old, child of 1: suite --exact
   thread 10 `t10` sleeping in futex_wait_queue
        (did not answer)
   thread 11 `t11` running
@@ -254,8 +269,7 @@ process 10 `suite` running, 10.1 s old, child of 1
       3  0x12c
   fd 3 socket:[5]
 
-process 20 `suite` running, 10.1 s old, child of 1
-  suite --exact
+process 20 `suite` running, 10.1 s old, child of 1: suite --exact
   thread 20 `t20` stopped
   fd 3 socket:[5]
 
@@ -273,7 +287,7 @@ last output
         let stacks = Stacks::Missing("the watchdog did not answer".into());
         let processes = vec![process(10, vec![thread(10, 'D', "")])];
         let text = report(Hang { processes, stacks });
-        assert!(text.contains("\nno stacks: the watchdog did not answer\n"), "{text}");
-        assert!(text.contains("thread 10 `t10` uninterruptible\n"), "{text}");
+        let short = "\nno stacks: the watchdog did not answer\nthread 10 `t10` uninterruptible\n";
+        assert!(text.contains(short), "{text}");
     }
 }
