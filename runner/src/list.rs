@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use runner_core::outcome::signal_name;
 use runner_core::protocol::{Listing, PROTOCOL_VERSION, role, variable};
 
 use crate::cargo::Built;
-use crate::execute::pidfd_of;
+use crate::execute::{pidfd_of, spawn_bound};
 use crate::printable;
 
 /// How long a binary may take.
@@ -105,7 +105,8 @@ impl Conversation {
         let stdout = memory_file()?;
         let stderr = memory_file()?;
         // A foreign binary that knows nothing of the role understands these and runs no test.
-        let child = Command::new(&binary.executable)
+        let mut command = Command::new(&binary.executable);
+        command
             .args(["--list", "--format", "terse"])
             .env_clear()
             .envs(binary.env.iter().map(|(name, value)| (name, value)))
@@ -113,9 +114,8 @@ impl Conversation {
             .current_dir(&binary.package_root)
             .stdin(Stdio::null())
             .stdout(stdout.try_clone()?)
-            .stderr(stderr.try_clone()?)
-            .process_group(0)
-            .spawn()?;
+            .stderr(stderr.try_clone()?);
+        let child = spawn_bound(&mut command)?;
         let exited = pidfd_of(&child)?;
         Ok(Self { file, child, exited, stdout, stderr })
     }

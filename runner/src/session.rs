@@ -54,7 +54,7 @@ fn run(flags: &RunFlags) -> Result<Exit, Failure> {
     let workspace = Workspace::load(&root_of(&manifest))?;
     let store = Store::new(&workspace.state_dir());
     if flags.select.last_failed {
-        choice.selection.words = last_failed(&store)?;
+        choice.selection.words = last_failed(&store, &flags.select.words)?;
     }
     let found = discover(&manifest, &workspace, &choice, flags.select.cargo_profile())?;
     let faults = Faults::report(&found);
@@ -73,7 +73,8 @@ fn list(flags: &ListFlags) -> Result<Exit, Failure> {
     let mut choice = Choice::new(&manifest, &flags.select, Setting::here())?;
     let workspace = Workspace::load(&root_of(&manifest))?;
     if flags.select.last_failed {
-        choice.selection.words = last_failed(&Store::new(&workspace.state_dir()))?;
+        choice.selection.words =
+            last_failed(&Store::new(&workspace.state_dir()), &flags.select.words)?;
     }
     let found = discover(&manifest, &workspace, &choice, flags.select.cargo_profile())?;
     let faults = Faults::report(&found);
@@ -232,14 +233,16 @@ fn root_of(manifest: &Manifest) -> PathBuf {
     manifest.path.parent().map(Path::to_owned).unwrap_or_default()
 }
 
-fn last_failed(store: &Store) -> Result<Vec<String>, Failure> {
+/// Whole ids, of which each is meant alone; of those, what the words mean if there are any.
+fn last_failed(store: &Store, words: &[String]) -> Result<Vec<String>, Failure> {
     let recording = store.read(None).map_err(unreadable)?;
     if let Some(torn) = &recording.torn {
         warn(format!("{torn}; failures after that are not known"));
     }
-    let failed = triage::failed_ids(&recording);
+    let mut failed = triage::failed_ids(&recording);
+    failed.retain(|id| words.is_empty() || words.iter().any(|word| id.contains(word)));
     if failed.is_empty() {
-        let message = format!("nothing failed in the last run ({})", recording.id);
+        let message = format!("nothing like that failed in the last run ({})", recording.id);
         return Err(Failure::because(Exit::NoTests, message));
     }
     Ok(failed)

@@ -31,6 +31,15 @@ pub(super) fn spawn_apart(command: &mut Command, kept: &[BorrowedFd<'_>]) -> io:
     command.spawn()
 }
 
+/// Spawns a command in a process group of its own that is killed when the calling thread ends,
+/// however that happens (`PR_SET_PDEATHSIG`, `prctl(2)`): a Ctrl-C does not reach that group.
+pub(crate) fn spawn_bound(command: &mut Command) -> io::Result<Child> {
+    command.process_group(0);
+    // SAFETY: between fork and exec the closure only calls `prctl`, a bare system call.
+    unsafe { command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)) };
+    command.spawn()
+}
+
 /// A pidfd of a child that has not been waited for (`pidfd_open(2)`).
 pub(crate) fn pidfd_of(child: &Child) -> io::Result<OwnedFd> {
     // SAFETY: takes two integers and returns a new fd or an error.

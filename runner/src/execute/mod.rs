@@ -25,4 +25,4 @@ pub use run::{
     ExecuteError, KeepOutput, Limits, RawOutput, RunEnd, SILENCE_LIMIT, SuiteBinary, Summary, run,
 };
 
-pub(crate) use kernel::pidfd_of;
+pub(crate) use kernel::{pidfd_of, spawn_bound};

@@ -223,6 +223,9 @@ fork: 2 failed
     assert_eq!(run.stdout, expected);
     let run = workspace.runner(&["list", "--last-failed"]);
     assert_eq!(run.stdout, "fake::fake a::one::fork\nfake::fake a::two::fork\n");
+    let run = workspace.runner(&["list", "--last-failed", "two"]);
+    assert_eq!(run.stdout, "fake::fake a::two::fork\n");
+    assert_eq!(workspace.runner(&["--last-failed", "three"]).code, 4);
 }
 
 #[test]
