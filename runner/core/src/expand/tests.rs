@@ -171,6 +171,7 @@ fn the_nearest_mark_wins_kind_by_kind() {
     let tests = vec![
         test("a::b::own", vec![mark(7, timeout(7))]),
         test("a::b::none", vec![]),
+        test("a::b::c::d::deep", vec![]),
         test("c::x", vec![]),
     ];
     let cases = cases(&manifest, &listing(tests, modules));
@@ -185,6 +186,7 @@ fn the_nearest_mark_wins_kind_by_kind() {
     // The inner module says nothing about `thread`, so the outer one decides.
     assert_eq!(reason(&of("a::b::own", "fork").plan), "inner");
     assert_eq!(reason(&of("a::b::own", "thread").plan), "outer");
+    assert_eq!(reason(&of("a::b::c::d::deep", "fork").plan), "inner");
     assert_eq!(of("c::x", "thread").plan, Plan::Run);
 }
 
