@@ -290,8 +290,9 @@ impl Serving {
     async fn tear_down(&mut self, ending: Ending) -> i32 {
         let by = ending.by.clone();
         self.this.begin_ending(ending);
+        // Goes out when the channel is next driven: before any destructor runs, or, if there is nothing to tear down, in one
+        // write with the farewell.
         say(&self.channel, Message::CancelAck);
-        self.channel.flush().await;
         let_ready_tasks_run().await;
         self.server.abort_all(&by);
         loop {

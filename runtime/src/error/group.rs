@@ -26,6 +26,10 @@ impl Group {
         self.members
     }
 
+    pub(crate) fn map_members(self, change: impl FnMut(Error) -> Error) -> Group {
+        Group { members: self.members.into_iter().map(change).collect() }
+    }
+
     /// The failures that are no groups, depth first, through groups of groups and through groups that other actors
     /// returned.
     pub fn leaves(self) -> Vec<Error> {

@@ -107,9 +107,18 @@ impl RemoteError {
             .then(|| postcard::from_bytes(value).ok())?
     }
 
-    /// The group, if the actor failed with several errors at once.
+    /// The group, if the actor failed with several errors at once. Its members from further away tell in their relay paths
+    /// that they came by way of that actor, and of those after it.
     pub fn group(&self) -> Option<Group> {
-        if let Some(Error::Group(group)) = self.downcast::<Error>() { Some(group) } else { None }
+        let Some(Error::Group(group)) = self.downcast::<Error>() else { return None };
+        let way: Vec<&ActorId> =
+            std::iter::once(self.source_actor()).chain(self.relay_path()).collect();
+        Some(group.map_members(|member| match member {
+            Error::Remote(remote) => {
+                Error::Remote(way.iter().fold(remote, |remote, hop| remote.relayed_by(hop)))
+            }
+            other => other,
+        }))
     }
 
     pub(crate) fn occurrence(&self) -> Occurrence {
@@ -320,8 +329,15 @@ mod tests {
 
     #[test]
     fn a_group_from_elsewhere_has_its_members() {
-        let group = Error::from_failures([Error::NoRuntime, Error::message("two")]).unwrap();
-        let error = over_the_wire(&RemoteError::returned(&actor("leaf"), group));
-        assert_eq!(error.group().unwrap().members().len(), 2);
+        let (leaf, middle, top) = (actor("leaf"), actor("middle"), actor("top"));
+        let below = Error::Remote(RemoteError::returned(&leaf, TooMany(7)));
+        let group = Error::from_failures([Error::NoRuntime, below]).unwrap();
+        let at_top = over_the_wire(&RemoteError::returned(&middle, group));
+        let at_root = over_the_wire(&RemoteError::returned(&top, Error::Remote(at_top)));
+        let members = at_root.group().unwrap().into_members();
+        let [Error::NoRuntime, Error::Remote(told)] = members.as_slice() else {
+            panic!("{members:?}")
+        };
+        assert_eq!((told.source_actor(), told.relay_path()), (&leaf, [middle, top].as_slice()));
     }
 }

@@ -50,7 +50,8 @@ pub(crate) fn chain_of(error: &(dyn StdError + 'static)) -> Vec<String> {
 
 impl fmt::Debug for UserError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.error)
+        // What `main` returns is shown by this, to people.
+        write!(f, "{}", self.error)
     }
 }
 

@@ -16,6 +16,7 @@ crate::cases![
         a_killed_one_shot_fails_the_scope,
         an_idle_actor_that_dies_fails_the_scope,
         what_an_actor_leaves_behind_when_killed_is_killed,
+        an_interrupt_does_not_end_an_actor_that_has_a_parent,
     ],
     None => [an_actor_that_ended_tells_later_callers],
 ];
@@ -129,6 +130,17 @@ async fn what_an_actor_leaves_behind_when_killed_is_killed() -> runtime::Result<
     // That no process is left is looked at after every case.
     assert_eq!(exit_in(ended.unwrap_err()), Exit::Signal(9));
     Ok(())
+}
+
+async fn an_interrupt_does_not_end_an_actor_that_has_a_parent() -> runtime::Result<()> {
+    nursery(async |n| {
+        let actor = n.actor("hardy").expose::<my_pid>().await?;
+        let pid = actor.call::<my_pid>(()).await?;
+        signal(pid, Signal::SIGINT);
+        assert_eq!(actor.call::<my_pid>(()).await?, pid);
+        actor.cancel().await
+    })
+    .await
 }
 
 async fn an_actor_that_ended_tells_later_callers() -> runtime::Result<()> {

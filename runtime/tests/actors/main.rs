@@ -8,6 +8,7 @@ mod calls;
 mod cancels;
 mod deaths;
 mod nurseries;
+mod orphans;
 
 use std::pin::Pin;
 use std::process::{Command, ExitCode};
@@ -21,8 +22,10 @@ struct Case {
     name: &'static str,
     /// What its backend must be able to do.
     needs: Option<Need>,
-    body: fn() -> Pin<Box<dyn Future<Output = runtime::Result<()>>>>,
+    body: Body,
 }
+
+type Body = fn() -> Pin<Box<dyn Future<Output = runtime::Result<()>>>>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Need {
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["--case", case, backend] => run_case(case, backend),
+        ["--stand", backend] => run(backend, || Box::pin(orphans::stand())),
         _ => libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
     }
 }
@@ -71,7 +75,7 @@ fn all_cases() -> Vec<Case> {
 }
 
 fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
+    let mut trials = orphans::trials();
     for Case { name, needs, .. } in all_cases() {
         for backend in Backend::ALL {
             if needs.is_none_or(|need| need.is_met_by(backend)) {
@@ -112,6 +116,10 @@ const TIMINGS: Timings = Timings {
 
 fn run_case(name: &str, backend: &str) -> ExitCode {
     let case = all_cases().into_iter().find(|case| case.name == name).expect("a case of that name");
+    run(backend, case.body)
+}
+
+fn run(backend: &str, body: Body) -> ExitCode {
     let config = RootConfig {
         backend: backend.parse().expect("a backend"),
         timings: TIMINGS,
@@ -121,8 +129,7 @@ fn run_case(name: &str, backend: &str) -> ExitCode {
     let main_loop = guard.main_loop();
     let stopper = main_loop.stopper();
     let root = std::thread::Builder::new().name("root".to_owned()).spawn(move || {
-        let outcome =
-            std::panic::catch_unwind(move || runtime::block_on_root(config, (case.body)()));
+        let outcome = std::panic::catch_unwind(move || runtime::block_on_root(config, body()));
         stopper.stop();
         outcome
     });
