@@ -55,7 +55,7 @@ pub fn divert() {
 
 fn take_up(summons: Summons) -> ! {
     let (socket, lineage) = (adopt(summons.socket), adopt(summons.lineage));
-    if let Err(error) = lineage::join(lineage).and_then(|()| init::prepare()) {
+    if let Err(error) = lineage::join(lineage).and_then(|()| init::prepare(summons.tokio)) {
         stillborn("cannot prepare", &error);
     }
     match summons.role {
@@ -119,7 +119,14 @@ fn settle_forked(order: &Order, parent: Pid) -> io::Result<()> {
     descriptors::scrub(
         order.keep.iter().copied().chain([order.link.as_raw_fd()]).chain(lineage::descriptor()),
     )?;
-    signals::reset_in_fork();
+    match order.backend {
+        // The side-car did, once for all its children.
+        Backend::Forkserver => (),
+        Backend::Exec | Backend::Fork | Backend::Thread | Backend::ThreadForkserver => {
+            signals::reset_in_fork()
+        }
+    }
+    signals::unblock();
     Ok(())
 }
 

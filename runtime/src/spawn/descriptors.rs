@@ -9,12 +9,13 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
 
 use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use super::kernel::close_range;
+use super::summons::Tokio;
 
 /// Names descriptors, separated by commas, that every process started from here shall keep: the program around the
 /// runtime has given them to this process for its children's use.
@@ -32,17 +33,31 @@ pub(super) fn kept() -> Vec<RawFd> {
         .collect()
 }
 
-/// Learns tokio's process-wide descriptors. To be called while this is the only thread.
-pub(super) fn learn_tokio() -> io::Result<()> {
-    if TOKIO.get().is_some() {
-        return Ok(());
+/// What is known of this image's tokio.
+pub(super) fn tokio() -> Tokio {
+    match TOKIO.get() {
+        Some(kept) if kept.is_empty() => Tokio::KeepsNothing,
+        Some(_) | None => Tokio::Unknown,
     }
+}
+
+/// Learns tokio's process-wide descriptors, unless that there are none is `known`. To be called while this is the
+/// only thread.
+pub(super) fn learn_tokio(known: Tokio) -> io::Result<()> {
+    let kept = match known {
+        Tokio::KeepsNothing => Vec::new(),
+        Tokio::Unknown => find_tokio()?,
+    };
+    TOKIO.get_or_init(|| kept);
+    Ok(())
+}
+
+fn find_tokio() -> io::Result<Vec<RawFd>> {
     let before = open_numbers()?;
     drop(tokio::runtime::Builder::new_current_thread().enable_all().build()?);
     let mut new = open_numbers()?;
     new.retain(|fd| !before.contains(fd));
-    TOKIO.get_or_init(|| new);
-    Ok(())
+    Ok(new)
 }
 
 /// Closes all that a forked child was not given, and refills tokio's numbers. To be called while this is the only
@@ -67,9 +82,9 @@ fn close_all_but(mut keep: Vec<RawFd>) -> io::Result<()> {
 
 /// Puts the ends of a fresh pair, which nobody shares, onto the numbers.
 fn refill(numbers: &[RawFd]) -> io::Result<()> {
-    let (one, other) = UnixStream::pair()?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let (one, other) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?;
     for (end, number) in [one, other].iter().zip(numbers) {
-        end.set_nonblocking(true)?;
         // SAFETY: what the number referred to was the parent's, and no thread of this process uses it.
         Errno::result(unsafe { libc::dup3(end.as_raw_fd(), *number, libc::O_CLOEXEC) })?;
     }

@@ -22,34 +22,36 @@ use super::kernel::close_range;
 use super::process::Process;
 use super::request::Order;
 use super::signals::{self, Blocked};
-use super::summons::{self, Role, Summons};
+use super::summons::{self, Role, Summons, Tokio};
 use super::{Step, Unavailable, birth, lineage, title};
 
 /// This image, even if the file has been replaced meanwhile.
 const SELF: &str = "/proc/self/exe";
 
 pub(super) fn spawn(order: Order) -> Result<Process, Failed> {
-    let (path, title) = match &order.program {
-        Some(program) => (program.as_os_str(), program.clone().into_os_string()),
-        None if birth::has_entry() => (OsStr::new(SELF), title::of(&order.name, order.uuid).into()),
+    let (path, title, tokio) = match &order.program {
+        Some(program) => (program.as_os_str(), program.clone().into_os_string(), Tokio::Unknown),
+        None if birth::has_entry() => {
+            (OsStr::new(SELF), title::of(&order.name, order.uuid).into(), descriptors::tokio())
+        }
         None => return Err(Unavailable::NoEntry.into()),
     };
-    let summons =
-        summon(order.link.as_raw_fd(), Role::Actor { uuid: order.uuid, name: order.name })?;
+    let role = Role::Actor { uuid: order.uuid, name: order.name };
+    let summons = summon(order.link.as_raw_fd(), tokio, role)?;
     Image::prepare(path, title, &summons, &order.env).map_err(Failed::at(Step::Prepare))?.launch()
 }
 
 /// Starts this program in another role than an actor's.
 pub(super) fn spawn_role(role: Role, socket: RawFd, title: &str) -> Result<Process, Failed> {
-    let summons = summon(socket, role)?;
+    let summons = summon(socket, descriptors::tokio(), role)?;
     Image::prepare(OsStr::new(SELF), title.into(), &summons, &[])
         .map_err(Failed::at(Step::Prepare))?
         .launch()
 }
 
-fn summon(socket: RawFd, role: Role) -> Result<Summons, Unavailable> {
+fn summon(socket: RawFd, tokio: Tokio, role: Role) -> Result<Summons, Unavailable> {
     let lineage = lineage::descriptor().ok_or(Unavailable::NotInitialised)?;
-    Ok(Summons { socket, lineage, role })
+    Ok(Summons { socket, lineage, tokio, role })
 }
 
 /// All that the child needs, made before it exists: it may not allocate.

@@ -31,7 +31,7 @@ use super::kernel::{self, Parentage, RawFork};
 use super::lock::lock;
 use super::process::Process;
 use super::request::Order;
-use super::signals::Blocked;
+use super::signals::{self, Blocked};
 use super::summons::Role;
 use super::{Backend, Step, Unavailable, birth, exec, lineage, panics, title};
 
@@ -191,6 +191,7 @@ fn become_sidecar(socket: UnixStream, owner: Pid) -> ! {
     if let Err(error) = descriptors::scrub(granted) {
         birth::stillborn("the fork server cannot close what it was not given", &error);
     }
+    signals::reset_in_fork();
     title::set_line(NAME);
     serve_owner(socket, owner)
 }

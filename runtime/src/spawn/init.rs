@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::globals::globals;
 use super::main_loop::MainLoop;
+use super::summons::Tokio;
 use super::{InitError, descriptors, forkserver, lineage, panics, signals};
 
 /// What a program wants from the start.
@@ -34,7 +35,7 @@ pub fn init(options: InitOptions) -> Result<Guard, InitError> {
     nix::sys::prctl::set_child_subreaper(true)
         .map_err(|errno| failed("become a subreaper")(errno.into()))?;
     lineage::found().map_err(failed("make the table of actors"))?;
-    prepare().map_err(failed("learn what tokio keeps open"))?;
+    prepare(Tokio::Unknown).map_err(failed("learn what tokio keeps open"))?;
     if options.forkserver {
         forkserver::start_early().map_err(failed("start the fork server"))?;
     }
@@ -42,8 +43,8 @@ pub fn init(options: InitOptions) -> Result<Guard, InitError> {
 }
 
 /// The part of [`init`] that actors with a fresh image need too.
-pub(super) fn prepare() -> io::Result<()> {
-    descriptors::learn_tokio()?;
+pub(super) fn prepare(tokio: Tokio) -> io::Result<()> {
+    descriptors::learn_tokio(tokio)?;
     panics::install_hook();
     // std makes these at first use, and a child forked in the midst of that would wait for it for ever.
     drop((io::stdout().lock(), io::stderr().lock()));

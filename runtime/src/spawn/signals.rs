@@ -16,7 +16,7 @@ pub(super) fn remember_std_handlers() {
         .get_or_init(|| [libc::SIGSEGV, libc::SIGBUS].map(|signal| (signal, current(signal))));
 }
 
-/// Every signal as in a fresh process of a Rust program: in a forked child.
+/// Handles every signal as a fresh process of a Rust program does: in a forked child, where all are still blocked.
 pub(super) fn reset_in_fork() {
     all_to_default();
     disposition(libc::SIGPIPE, libc::SIG_IGN);
@@ -24,7 +24,6 @@ pub(super) fn reset_in_fork() {
         // SAFETY: a handler of this very image, valid when it was read; nothing is written back.
         unsafe { libc::sigaction(*signal, handler, std::ptr::null_mut()) };
     }
-    clear_mask();
 }
 
 /// Every signal at its default: in a child about to replace its image.
@@ -36,7 +35,17 @@ pub(super) fn reset_before_exec() {
         disposition(signal, libc::SIG_IGN);
     }
     all_to_default();
-    clear_mask();
+    unblock();
+}
+
+/// Lets every signal through to this thread, and to those it will start.
+pub(super) fn unblock() {
+    let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set.
+    unsafe {
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+    }
 }
 
 /// All signals of this thread blocked, until dropped.
@@ -92,14 +101,5 @@ fn current(signal: i32) -> libc::sigaction {
         let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
         libc::sigaction(signal, std::ptr::null(), &raw mut action);
         action
-    }
-}
-
-fn clear_mask() {
-    let mut none = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigemptyset initialises the set.
-    unsafe {
-        libc::sigemptyset(none.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
     }
 }
