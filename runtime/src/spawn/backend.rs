@@ -12,6 +12,20 @@ use thiserror::Error;
 use super::{forkserver, kernel, main_loop, quiesce};
 
 /// How a child actor comes to be.
+///
+/// # What a forked child cannot rely on
+/// On `fork` and `thread_forkserver` the child is a copy in which only the forking thread exists. Locks that other
+/// threads held at that moment stay locked in it. This crate holds std's locks on standard output, standard error and
+/// the environment while it forks, libc sees to its own, and tokio's process-wide descriptors are made anew. Left are:
+/// - locks in statics of the program and its libraries, where other threads take them;
+/// - std's lock on standard input, if another thread was reading, and the one on backtraces: a forked child's panics
+///   are reported without one, and `Backtrace::capture` in it can hang;
+/// - signals for which the parent had a tokio listener: the child starts with default handlers, and tokio believes
+///   that its own is installed;
+/// - `atexit` handlers: an actor that returns does not run those it inherited.
+///
+/// Because the fork waits for standard output and error, a task that holds `std::io::stdout().lock()` while it awaits
+/// a spawn waits for itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Backend {
     /// A fresh image of the same binary (or of another program), its spec over an inherited socket.

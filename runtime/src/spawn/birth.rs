@@ -105,29 +105,35 @@ pub(super) fn settle(parent: Pid) -> Result<(), Errno> {
 pub(super) fn after_fork(order: Order, parent: Pid) -> ! {
     panics::never_trace();
     renew();
-    if let Err(error) = settle_forked(&order, parent) {
-        stillborn("cannot set this process up", &error);
+    match settle(parent) {
+        Ok(()) => lineage::enter(parent),
+        // Nobody wants this child any more, and nobody wants to read of it.
+        Err(Errno::ESRCH) => kernel::leave(STILLBORN),
+        Err(error) => stillborn("cannot set this process apart from its parent", &error),
     }
+    if let Err(error) = grant(&order) {
+        stillborn("cannot close what this process was not given", &error);
+    }
+    fresh_signals(order.backend);
     environment::apply_alone(&order.env);
     let Order { backend, name, uuid, link, entry, .. } = order;
     live(Boot { link: Link::Socket(link), backend, name, uuid }, entry, Ending::Leave)
 }
 
-fn settle_forked(order: &Order, parent: Pid) -> io::Result<()> {
-    settle(parent)?;
-    lineage::enter(parent);
-    descriptors::scrub(
-        order.keep.iter().copied().chain([order.link.as_raw_fd()]).chain(lineage::descriptor()),
-    )?;
-    match order.backend {
+fn grant(order: &Order) -> io::Result<()> {
+    let link = order.link.as_raw_fd();
+    descriptors::scrub(order.keep.iter().copied().chain([link]).chain(lineage::descriptor()))
+}
+
+fn fresh_signals(backend: Backend) {
+    match backend {
         // The side-car did, once for all its children.
         Backend::Forkserver => (),
         Backend::Exec | Backend::Fork | Backend::Thread | Backend::ThreadForkserver => {
-            signals::reset_in_fork()
+            signals::reset_in_fork();
         }
     }
     signals::unblock();
-    Ok(())
 }
 
 /// How a process ends.

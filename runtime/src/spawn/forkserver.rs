@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -58,19 +58,25 @@ pub(super) fn start_early() -> io::Result<()> {
 /// The side-car of this process, if it has one.
 #[derive(Default)]
 pub(super) struct Sidecars {
+    /// Locked for as long as a request takes.
     current: Mutex<Option<Sidecar>>,
+    /// The process of the current one, so that it can be ended in the midst of a request.
+    process: Mutex<Option<Arc<Process>>>,
 }
 
 impl Sidecars {
     fn put(&self, sidecar: Sidecar) {
+        *lock(&self.process) = Some(Arc::clone(&sidecar.process));
         *lock(&self.current) = Some(sidecar);
     }
 
     fn spawn(&self, order: &Order) -> Result<Process, Failed> {
+        if lock(&self.current).is_none() {
+            self.put(Sidecar::exec()?);
+        }
         let mut current = lock(&self.current);
-        let sidecar = match current.take() {
-            Some(sidecar) => current.insert(sidecar),
-            None => current.insert(Sidecar::exec()?),
+        let Some(sidecar) = current.as_mut() else {
+            return Err(Failed::at(Step::Request)(io::ErrorKind::BrokenPipe.into()));
         };
         match sidecar.ask(order) {
             Ok(Answer::Born { pid, pidfd }) => Ok(Process::new(pid, pidfd)),
@@ -83,15 +89,20 @@ impl Sidecars {
         }
     }
 
-    /// Ends the side-car, if there is one. Its children live on: they are this process's.
+    /// Ends the side-car, if there is one, and with it a request that is under way. Its children live on: they are
+    /// this process's.
     pub(super) fn stop(&self) {
+        if let Some(process) = lock(&self.process).take() {
+            // Killed rather than asked: it has nothing to put in order, and it may have been stopped.
+            let _ = process.signal(libc::SIGKILL);
+        }
         drop(lock(&self.current).take());
     }
 }
 
 /// The owner's side of a side-car.
 struct Sidecar {
-    process: Process,
+    process: Arc<Process>,
     socket: UnixStream,
     /// What its children start with, unless told otherwise.
     environment: HashMap<OsString, OsString>,
@@ -105,7 +116,7 @@ impl Sidecar {
         let blocked = Blocked::all();
         match kernel::fork_raw(Parentage::Child)? {
             RawFork::Parent { child, pidfd } => {
-                Ok(Sidecar { process: Process::new(child, pidfd), socket, environment })
+                Ok(Sidecar { process: Arc::new(Process::new(child, pidfd)), socket, environment })
             }
             RawFork::Child => {
                 blocked.keep();
@@ -118,7 +129,7 @@ impl Sidecar {
         let (socket, theirs) = UnixStream::pair().map_err(Failed::at(Step::Prepare))?;
         let environment = std::env::vars_os().collect();
         let process = exec::spawn_role(Role::Forkserver, theirs.as_raw_fd(), NAME)?;
-        Ok(Sidecar { process, socket, environment })
+        Ok(Sidecar { process: Arc::new(process), socket, environment })
     }
 
     fn ask(&mut self, order: &Order) -> io::Result<Answer> {
@@ -154,7 +165,6 @@ impl Sidecar {
 
 impl Drop for Sidecar {
     fn drop(&mut self) {
-        // Killed rather than asked: it has nothing to put in order, and it may have been stopped.
         if self.process.is_ours() {
             let _ = self.process.signal(libc::SIGKILL);
             self.process.wait_blocking();

@@ -27,10 +27,10 @@ static INITIALISED: AtomicBool = AtomicBool::new(false);
 /// # Errors
 /// [`InitError`]: a second time, too late, or refused by the system. Nothing has been started then.
 pub fn init(options: InitOptions) -> Result<Guard, InitError> {
-    check_alone()?;
     if is_done() {
         return Err(InitError::Twice);
     }
+    check_alone()?;
     signals::remember_std_handlers();
     nix::sys::prctl::set_child_subreaper(true)
         .map_err(|errno| failed("become a subreaper")(errno.into()))?;
@@ -84,5 +84,19 @@ fn check_alone() -> Result<(), InitError> {
     match task.nlink().saturating_sub(2) {
         0 | 1 => Ok(()),
         threads => Err(InitError::Threads { threads }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comes_too_late_where_threads_run() {
+        // The test harness's main thread is the other one.
+        match init(InitOptions::default()) {
+            Err(InitError::Threads { threads }) => assert!(threads > 1),
+            other => panic!("{other:?}"),
+        }
     }
 }

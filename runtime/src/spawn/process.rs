@@ -69,7 +69,7 @@ impl Process {
             }
             // A failed wait is one the kernel could not register (it ran out of memory or watches).
             if self.ended().await.is_err() {
-                self.ended_on_a_thread().await;
+                return self.wait_on_a_thread().await;
             }
         }
     }
@@ -82,11 +82,11 @@ impl Process {
         Ok(())
     }
 
-    async fn ended_on_a_thread(self: &Arc<Self>) {
+    async fn wait_on_a_thread(self: &Arc<Self>) -> Exit {
         let process = Arc::clone(self);
-        // The runtime only cancels this when it shuts down, and then the caller with it.
-        let _ = tokio::task::spawn_blocking(move || kernel::poll_end(process.pidfd.as_fd(), None))
-            .await;
+        let waiting = tokio::task::spawn_blocking(move || process.wait_blocking());
+        // A runtime that has shut down starts no thread; nothing else runs on it that could be held up.
+        waiting.await.unwrap_or_else(|_| self.wait_blocking())
     }
 
     /// Blocks until it has ended, and reaps.

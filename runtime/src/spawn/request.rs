@@ -66,7 +66,8 @@ pub struct Request {
     pub entry: Entry,
     /// Changes to the environment the child gets: a value sets, `None` removes. Refused on `thread`.
     pub env: Vec<(OsString, Option<OsString>)>,
-    /// Another program than this one, on `exec` only. Not searched for in `PATH`.
+    /// Another program than this one, on `exec` only. Not searched for in `PATH`, started without arguments. To
+    /// become an actor it calls [`divert`](super::divert).
     pub program: Option<PathBuf>,
 }
 

@@ -104,7 +104,7 @@ const PARTICULAR: &[(&str, fn() -> Body)] = &[
     single!(particular::only_exec_starts_another_program),
     single!(particular::a_program_that_does_not_exist_is_named),
     single!(particular::a_program_that_ends_at_once_is_seen_to),
-    single!(particular::init_is_refused_twice_and_late),
+    single!(particular::init_is_refused_twice),
     single!(particular::thread_forkserver_is_refused_after_the_loop_has_stopped),
     single!(particular::a_killed_side_car_is_replaced),
 ];
