@@ -3,16 +3,37 @@
 //! One module per area. A test asserts what a program could see: values, typed errors, exit
 //! statuses, what processes are left; never log text. What a backend cannot do is exempt by a
 //! named capability (`needs`), never by the backend's name.
+//!
+//! Beside the areas: [`attempt`] joins the harness to the runtime, [`actors`] are the few actors
+//! that several areas start, [`gate`] is where a test and its actors wait for each other,
+//! [`process`] is what `/proc` and signals say and do, [`shape`] writes an error's structure down.
 
-mod support;
+mod actors;
+mod attempt;
+mod gate;
+mod process;
+mod shape;
+
+mod cancellation;
+mod faults;
+mod hygiene;
+mod local;
+mod mechanisms;
+mod output;
+mod parent_death;
+mod remote_errors;
+mod root;
+mod rpc;
+mod spawning;
+mod tree_output;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    runtime::on_actor_start(support::label_output);
+    runtime::on_actor_start(attempt::label_output);
     runner::harness!()
         .divert(runtime::divert)
-        .on_attempt_start(support::prepare)
-        .executor(support::run_as_root)
+        .on_attempt_start(attempt::prepare)
+        .executor(attempt::run_as_root)
         .main()
 }

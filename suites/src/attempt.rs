@@ -1,13 +1,16 @@
 //! Where the harness meets the runtime: what an attempt prepares before it has threads, how an
 //! async test becomes a root actor's body, and whose name captured output carries.
 
-use runner::{BodyFuture, Case, Done, MainLoop, Prepared, TestResult};
+use runner::{BodyFuture, Case, Done, MainLoop, Prepared, TestResult, capture};
 use runtime::{Backend, Config, RootConfig};
 use uuid::Uuid;
+
+use crate::mechanisms;
 
 /// Starts the runtime while the attempt's first process has one thread; its main thread then
 /// serves the forks of `thread_forkserver`.
 pub(crate) fn prepare(_: &Case) -> TestResult<Prepared> {
+    mechanisms::mark_heap_before_init();
     let guard = runtime::init(Config::default())?;
     let main_loop = guard.main_loop();
     let stopper = main_loop.stopper();
@@ -23,10 +26,29 @@ pub(crate) fn prepare(_: &Case) -> TestResult<Prepared> {
 /// Runs an async test as the body of a root actor whose children are on the case's backend.
 pub(crate) fn run_as_root(case: &Case, body: BodyFuture) -> Done {
     let not_set_up = |message: String| Done::NotSetUp { message };
-    let backend: Backend = match case.backend().parse() {
-        Ok(backend) => backend,
-        Err(error) => return not_set_up(format!("{error}")),
+    let config = match root_config(case) {
+        Ok(config) => config,
+        Err(error) => return not_set_up(error.to_string()),
     };
-    let config = RootConfig { backend, ..RootConfig::default() };
     runtime::block_on_root(config, body).unwrap_or_else(|error| not_set_up(error.to_string()))
+}
+
+/// A root whose children are on the case's backend; for tests that run the root themselves.
+pub(crate) fn root_config(case: &Case) -> TestResult<RootConfig> {
+    Ok(RootConfig { backend: backend(case)?, ..RootConfig::default() })
+}
+
+/// The backend under test.
+pub(crate) fn backend(case: &Case) -> TestResult<Backend> {
+    Ok(case.backend().parse()?)
+}
+
+/// Called in every new actor: its output carries its name. An actor that has a process of its own
+/// has all of that process's output; one on a thread, as a root is, has its thread's.
+pub(crate) fn label_output(name: &str, _: &Uuid) {
+    let backend = runtime::current().ok().and_then(|this| this.backend());
+    match backend {
+        Some(backend) if backend.is_process() => capture::label_process(name),
+        Some(_) | None => capture::label_thread(name),
+    }
 }

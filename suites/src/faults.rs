@@ -1,0 +1,229 @@
+//! Actors that die: whatever waited for one is told how, soon, and never that all is well.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use runner::{Case, TestResult};
+use runtime::{CallError, Error, Exit, Nursery, Portal};
+use tokio::task::JoinSet;
+
+use crate::actors::{exit_with, kill_self, pid, stay, stick};
+use crate::gate::{self, Gate};
+use crate::process::{self, Process};
+use crate::shape;
+
+runner::marks! { timeout = "20s", needs("process") }
+
+/// The runtime promises half a second; a loaded machine gets more.
+const SOON: Duration = Duration::from_secs(2);
+
+/// How an actor is made to die.
+#[derive(Clone, Copy, Debug)]
+enum Death {
+    Killed,
+    Exits(i32),
+}
+
+impl Death {
+    fn exit(self) -> Exit {
+        match self {
+            Self::Killed => Exit::Signal(libc::SIGKILL),
+            Self::Exits(code) => Exit::Code(code),
+        }
+    }
+
+    /// From outside, or by a call of the actor's own.
+    async fn comes_to(self, actor: &Portal) -> TestResult {
+        match self {
+            Self::Killed => {
+                let pid = actor.call::<pid>(()).await?;
+                Process::open(pid)?.send(Signal::SIGKILL)?;
+            }
+            Self::Exits(code) => {
+                let outcome = actor.call::<exit_with>((code,)).await;
+                assert!(is_death(&outcome, self), "{outcome:?}");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_death<T, E>(outcome: &Result<T, CallError<E>>, death: Death) -> bool {
+    match outcome {
+        Err(CallError::Failed(Error::ActorDied { actor, exit, incarnation: 0 })) => {
+            actor.name == "mortal" && *exit == death.exit()
+        }
+        Ok(_) | Err(CallError::Returned(..) | CallError::Failed(_)) => false,
+    }
+}
+
+async fn mortal(n: &Nursery) -> runtime::Result<Portal> {
+    n.actor("mortal").expose::<pid>().expose::<stay>().expose::<exit_with>().await
+}
+
+/// Ten calls wait in an actor that dies.
+async fn calls_in_flight(case: &Case, death: Death) -> TestResult {
+    const COUNT: usize = 10;
+    let mut gate = Gate::closed(case, "gate")?;
+    let before = process::descendants(process::own_pid());
+    let n = Nursery::open()?;
+    let mortal = mortal(&n).await?;
+    let mut calls = JoinSet::new();
+    for _ in 0..COUNT {
+        let (mortal, path) = (mortal.clone(), gate.path());
+        calls.spawn_local(async move { mortal.call::<stay>((path,)).await });
+    }
+    gate.arrived(COUNT).await?;
+    let started = Instant::now();
+    death.comes_to(&mortal).await?;
+    while let Some(call) = calls.join_next().await {
+        let call = call?;
+        assert!(is_death(&call, death), "{call:?}");
+    }
+    assert!(started.elapsed() < SOON, "took {:?}", started.elapsed());
+    let late = mortal.call::<pid>(()).await;
+    assert!(is_death(&late, death), "{late:?}");
+    assert_eq!(mortal.wait_ended().await, Some(death.exit()));
+    let error = n.join().await.expect_err("a daemon died");
+    assert_eq!(shape::of(&error), format!("mortal†{}", death.exit()));
+    assert_eq!(process::descendants(process::own_pid()), before);
+    Ok(())
+}
+
+#[runner::test]
+async fn calls_in_flight_at_a_sigkill_are_told(case: Case) -> TestResult {
+    calls_in_flight(&case, Death::Killed).await
+}
+
+#[runner::test]
+async fn calls_in_flight_at_an_exit_3_are_told(case: Case) -> TestResult {
+    calls_in_flight(&case, Death::Exits(3)).await
+}
+
+/// Whoever exits without being asked to has died, also with a code that means success elsewhere.
+#[runner::test]
+async fn calls_in_flight_at_an_exit_0_are_told(case: Case) -> TestResult {
+    calls_in_flight(&case, Death::Exits(0)).await
+}
+
+/// Nobody calls the actor that dies; the body waits for something else.
+async fn idle(death: Death) -> TestResult {
+    let mut started = Instant::now();
+    let outcome: runtime::Result<()> = runtime::nursery(async |n| {
+        let mortal = mortal(n).await?;
+        n.actor("sibling").await?;
+        started = Instant::now();
+        death.comes_to(&mortal).await.map_err(|error| Error::message(error.to_string()))?;
+        std::future::pending().await
+    })
+    .await;
+    assert!(started.elapsed() < SOON, "took {:?}", started.elapsed());
+    let error = outcome.expect_err("a daemon died");
+    assert_eq!(shape::of(&error), format!("mortal†{}", death.exit()));
+    Ok(())
+}
+
+#[runner::test]
+async fn the_death_of_an_idle_actor_by_sigkill_ends_its_nursery() -> TestResult {
+    idle(Death::Killed).await
+}
+
+#[runner::test]
+async fn the_death_of_an_idle_actor_by_exit_3_ends_its_nursery() -> TestResult {
+    idle(Death::Exits(3)).await
+}
+
+#[runtime::remote]
+async fn die_at(gate: PathBuf, exit: Option<i32>) -> runtime::Result<()> {
+    gate::pass(&gate).await.map_err(Error::user)?;
+    match exit {
+        Some(code) => exit_with(code).await,
+        None => kill_self().await?,
+    }
+    Ok(())
+}
+
+/// The nursery fails, whether or not the result is read.
+async fn one_shot(case: &Case, death: Death) -> TestResult {
+    for is_read in [true, false] {
+        let mut gate = Gate::closed(case, &format!("gate-{is_read}"))?;
+        let exit = match death {
+            Death::Killed => None,
+            Death::Exits(code) => Some(code),
+        };
+        let mut started = Instant::now();
+        let outcome = runtime::nursery(async |n| {
+            let one = n.run_in_actor::<die_at>("mortal", (gate.path(), exit)).await?;
+            gate.arrived(1).await.map_err(Error::user)?;
+            started = Instant::now();
+            gate.open();
+            if is_read {
+                let result = one.result().await;
+                assert!(is_death(&result, death), "{result:?}");
+            }
+            Ok(())
+        })
+        .await;
+        assert!(started.elapsed() < SOON, "took {:?}", started.elapsed());
+        let error = outcome.expect_err("the one-shot died");
+        assert_eq!(shape::of(&error), format!("mortal†{}", death.exit()));
+    }
+    Ok(())
+}
+
+#[runner::test]
+async fn a_one_shot_that_is_killed_fails_its_nursery(case: Case) -> TestResult {
+    one_shot(&case, Death::Killed).await
+}
+
+#[runner::test]
+async fn a_one_shot_that_exits_with_3_fails_its_nursery(case: Case) -> TestResult {
+    one_shot(&case, Death::Exits(3)).await
+}
+
+#[runner::test]
+async fn a_one_shot_that_exits_with_0_fails_its_nursery(case: Case) -> TestResult {
+    one_shot(&case, Death::Exits(0)).await
+}
+
+/// What was never answered was not done: the actor dies in the midst of never yielding.
+#[runner::test]
+async fn a_stuck_actor_that_is_killed_is_told(case: Case) -> TestResult {
+    let mut gate = Gate::closed(&case, "gate")?;
+    let n = Nursery::open()?;
+    let mortal = n.actor("mortal").expose::<pid>().expose::<stick>().await?;
+    let process = Process::open(mortal.call::<pid>(()).await?)?;
+    let (call, killed) = tokio::join!(mortal.call::<stick>((gate.path(),)), async {
+        gate.arrived(1).await?;
+        let started = Instant::now();
+        process.send(Signal::SIGKILL)?;
+        io::Result::Ok(started)
+    });
+    assert!(is_death(&call, Death::Killed), "{call:?}");
+    let took = killed?.elapsed();
+    assert!(took < SOON, "took {took:?}");
+    assert_eq!(shape::of(&n.join().await.expect_err("it died")), "mortal†signal 9 (SIGKILL)");
+    Ok(())
+}
+
+/// A dying middle takes what is below it along, and its parent's other children end well.
+#[runner::test]
+async fn a_death_is_told_once_however_many_knew_the_actor(case: Case) -> TestResult {
+    let mut gate = Gate::closed(&case, "gate")?;
+    let outcome: runtime::Result<()> = runtime::nursery(async |n| {
+        let mortal = mortal(n).await?;
+        let (call, killed) = tokio::join!(mortal.call::<stay>((gate.path(),)), async {
+            gate.arrived(1).await?;
+            Death::Killed.comes_to(&mortal).await
+        });
+        killed.map_err(|error| Error::message(error.to_string()))?;
+        call?;
+        Ok(())
+    })
+    .await;
+    let error = outcome.expect_err("it died");
+    assert_eq!(shape::of(&error), format!("mortal†{}", Death::Killed.exit()));
+    Ok(())
+}
