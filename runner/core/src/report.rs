@@ -11,34 +11,59 @@ use crate::memory::{Output, Record, Stream};
 use crate::protocol::{Hang, Process, Stack, Stacks, Thread};
 use crate::symbols::{Frame, Symboliser};
 
-/// Output line by line, in the order in which lines were begun. As soon as more than one thread
-/// wrote, each line says who: `name[pid] | line`. What was lost or torn is said at the end.
+/// Name of the thread that an attempt's body runs on.
+pub const BODY_THREAD: &str = "body";
+
+/// Output line by line, in the order in which lines were begun. Unless all of it is the body's
+/// own, each line says whose it is: `name[pid] | line`. What was lost or torn is said at the end.
 pub fn attributed(output: &Output) -> Vec<u8> {
     let lines = lines(&output.records);
     let writers: HashSet<(i32, i32)> = lines.iter().map(|line| (line.pid, line.tid)).collect();
+    let named = writers.len() > 1 || lines.iter().any(|line| line.name != BODY_THREAD);
     let mut text = Vec::new();
     for line in &lines {
-        if writers.len() > 1 {
-            text.extend_from_slice(format!("{}[{}] | ", line.name, line.pid).as_bytes());
+        if named {
+            line.write_writer(&mut text);
         }
-        text.extend_from_slice(&line.bytes);
-        text.push(b'\n');
+        line.write(&mut text);
     }
     text.extend_from_slice(losses(output).as_bytes());
     text
 }
 
-/// The hang report: every process with its threads and fds, and the stacks that were taken.
+/// The last `count` lines of each writer, `name[pid] | line`, in the order in which the writers
+/// began.
+pub fn last_lines(output: &Output, count: usize) -> Vec<u8> {
+    let mut writers: Vec<Vec<Line<'_>>> = Vec::new();
+    for line in lines(&output.records) {
+        let same =
+            |known: &&mut Vec<Line<'_>>| known.iter().all(|other| other.writer() == line.writer());
+        match writers.iter_mut().find(same) {
+            Some(known) => known.push(line),
+            None => writers.push(vec![line]),
+        }
+    }
+    let mut text = Vec::new();
+    for lines in &writers {
+        for line in &lines[lines.len().saturating_sub(count)..] {
+            line.write_writer(&mut text);
+            line.write(&mut text);
+        }
+    }
+    text
+}
+
+/// The hang report. Its first paragraph says in short what each thread of the first process was in
+/// and which other processes there are; then comes every process with its threads, the stacks
+/// that were taken, and its fds.
 pub fn hang(case_id: &str, hang: &Hang, symboliser: &mut Symboliser) -> String {
-    let mut text = format!("hang report of {case_id}\n");
-    let mut stacks = Symbolised::new(&hang.stacks, symboliser);
-    for (index, process) in hang.processes.iter().enumerate() {
-        let stacks = (index == 0).then_some(&mut stacks);
-        write_process(&mut text, process, stacks);
+    let mut text = format!("hang report: {case_id}\n");
+    let stacks = Symbolised::new(&hang.stacks, symboliser);
+    write_in_short(&mut text, hang, &stacks);
+    for process in &hang.processes {
+        write_process(&mut text, process, &stacks);
     }
-    if let Stacks::Missing(why) = &hang.stacks {
-        let _ = writeln!(text, "\nno stacks of the first process: {why}");
-    }
+    write_stray_stacks(&mut text, &hang.processes, &stacks);
     text
 }
 
@@ -64,6 +89,21 @@ struct Line<'a> {
     tid: i32,
     name: &'a str,
     bytes: Vec<u8>,
+}
+
+impl Line<'_> {
+    fn writer(&self) -> (i32, &str) {
+        (self.pid, self.name)
+    }
+
+    fn write_writer(&self, text: &mut Vec<u8>) {
+        text.extend_from_slice(format!("{}[{}] | ", self.name, self.pid).as_bytes());
+    }
+
+    fn write(&self, text: &mut Vec<u8>) {
+        text.extend_from_slice(&self.bytes);
+        text.push(b'\n');
+    }
 }
 
 /// Joins the pieces of each thread's lines: another thread's line may come between them.
@@ -122,29 +162,79 @@ impl<'a> Symbolised<'a> {
     }
 }
 
-fn write_process(text: &mut String, process: &Process, stacks: Option<&mut Symbolised<'_>>) {
-    let Process { pid, parent, name, command, state, age, threads, fds } = process;
-    let age = age.as_secs_f64();
-    let _ = writeln!(text, "\nprocess {pid} {name}: {command}");
-    let _ = writeln!(text, "  state {state}, parent {parent}, {age:.1} s old");
-    for thread in threads {
-        write_thread(text, thread);
-        if let Some(frames) = stacks.as_ref().and_then(|stacks| stacks.of(thread.tid)) {
-            write_stack(text, frames);
+fn write_in_short(text: &mut String, hang: &Hang, stacks: &Symbolised<'_>) {
+    let mut processes = hang.processes.iter();
+    let first = processes.next();
+    match &hang.stacks {
+        Stacks::Taken { .. } => {
+            stacks.threads.iter().for_each(|(stack, frames)| write_gist(text, stack, frames));
+        }
+        Stacks::Missing(why) => {
+            let _ = writeln!(text, "no stacks: {why}");
+            for thread in first.iter().flat_map(|process| &process.threads) {
+                write_thread(text, "", thread);
+            }
         }
     }
-    if !fds.is_empty() {
-        let _ = writeln!(text, "  fds: {}", fds.join(", "));
+    for process in processes {
+        let _ = writeln!(text, "{}", process_in_words(process));
     }
 }
 
-fn write_thread(text: &mut String, thread: &Thread) {
+fn write_gist(text: &mut String, stack: &Stack, frames: &[Frame]) {
+    let Stack { tid, name, .. } = stack;
+    let _ = match gist(frames) {
+        Some(frame) => writeln!(text, "thread {tid} `{name}` in {}", frame_in_words(frame)),
+        None => writeln!(text, "thread {tid} `{name}` did not answer"),
+    };
+}
+
+/// The innermost function of somebody's workspace, else the innermost of all.
+fn gist(frames: &[Frame]) -> Option<&Frame> {
+    let is_own = |frame: &&Frame| frame.file.as_deref().is_some_and(|file| !is_foreign(file));
+    meaningful(frames).iter().find(is_own).or_else(|| frames.first())
+}
+
+/// A source file of the standard library or of a crate from a registry.
+fn is_foreign(file: &str) -> bool {
+    file.starts_with("/rustc/") || file.contains("/registry/src/")
+}
+
+fn write_process(text: &mut String, process: &Process, stacks: &Symbolised<'_>) {
+    let _ = writeln!(text, "\n{}", process_in_words(process));
+    for thread in &process.threads {
+        write_thread(text, "  ", thread);
+        if let Some(frames) = stacks.of(thread.tid) {
+            write_stack(text, frames);
+        }
+    }
+    if !process.fds.is_empty() {
+        let _ = writeln!(text, "  fds: {}", process.fds.join(", "));
+    }
+}
+
+fn process_in_words(process: &Process) -> String {
+    let Process { pid, parent, name, command, state, age, .. } = process;
+    let (state, age) = (state_word(*state), age.as_secs_f64());
+    format!("process {pid} `{name}` {state}, {age:.1} s old, child of {parent}: {command}")
+}
+
+fn write_thread(text: &mut String, indent: &str, thread: &Thread) {
     let Thread { tid, name, state, wait_channel } = thread;
-    let _ = write!(text, "  thread {tid} {name}: {}", state_word(*state));
+    let _ = write!(text, "{indent}thread {tid} `{name}` {}", state_word(*state));
     if !wait_channel.is_empty() {
         let _ = write!(text, " in {wait_channel}");
     }
     text.push('\n');
+}
+
+/// Stacks of threads that began after `/proc` was read.
+fn write_stray_stacks(text: &mut String, processes: &[Process], stacks: &Symbolised<'_>) {
+    let known = |tid| processes.iter().flat_map(|p| &p.threads).any(|thread| thread.tid == tid);
+    for (stack, frames) in stacks.threads.iter().filter(|(stack, _)| !known(stack.tid)) {
+        let _ = writeln!(text, "\nthread {} `{}`", stack.tid, stack.name);
+        write_stack(text, frames);
+    }
 }
 
 fn write_stack(text: &mut String, frames: &[Frame]) {
@@ -152,11 +242,15 @@ fn write_stack(text: &mut String, frames: &[Frame]) {
         text.push_str("      (did not answer)\n");
     }
     for frame in meaningful(frames) {
-        let _ = write!(text, "      {}", frame.function);
-        if let (Some(file), Some(line)) = (&frame.file, frame.line) {
-            let _ = write!(text, "  {file}:{line}");
-        }
-        text.push('\n');
+        let _ = writeln!(text, "      {}", frame_in_words(frame));
+    }
+}
+
+fn frame_in_words(Frame { function, file, line }: &Frame) -> String {
+    match (file, line) {
+        (Some(file), Some(line)) => format!("{function} at {file}:{line}"),
+        (Some(file), None) => format!("{function} at {file}"),
+        (None, _) => function.clone(),
     }
 }
 
@@ -198,8 +292,95 @@ mod tests {
     }
 
     #[test]
-    fn one_writer_needs_no_names() {
-        assert_eq!(shown(vec![record(1, "a", "x\ny"), record(1, "a", "z\n")]), "x\nyz\n");
+    fn the_body_alone_needs_no_names_and_anybody_else_does() {
+        let alone = vec![record(1, "body", "x\ny"), record(1, "body", "z\n")];
+        assert_eq!(shown(alone), "x\nyz\n");
+        assert_eq!(shown(vec![record(1, "actor", "last words\n")]), "actor[5] | last words\n");
+    }
+
+    #[test]
+    fn last_lines_are_told_by_writer() {
+        let records = vec![record(1, "a", "1\n2\n3\n"), record(2, "b", "x"), record(1, "a", "4\n")];
+        let text = last_lines(&Output { records, lost_bytes: 0, torn: 0 }, 2);
+        assert_eq!(String::from_utf8(text).unwrap(), "a[5] | 3\na[5] | 4\nb[5] | x\n");
+    }
+
+    fn thread(tid: i32, state: char, wait_channel: &str) -> Thread {
+        Thread { tid, name: format!("t{tid}"), state, wait_channel: wait_channel.into() }
+    }
+
+    fn process(pid: i32, threads: Vec<Thread>) -> Process {
+        Process {
+            pid,
+            parent: 1,
+            name: "suite".into(),
+            command: "suite --exact".into(),
+            state: 'R',
+            age: Duration::from_millis(10_100),
+            threads,
+            fds: vec!["0 /dev/null".into(), "3 socket:[5]".into()],
+        }
+    }
+
+    #[test]
+    fn a_hang_report_tells_threads_in_short_then_everything() {
+        let stack = |tid, frames| Stack { tid, name: format!("t{tid}"), frames };
+        let report = Hang {
+            processes: vec![
+                process(10, vec![thread(10, 'S', "futex_wait_queue"), thread(11, 'R', "")]),
+                process(20, vec![thread(20, 'T', "")]),
+            ],
+            stacks: Stacks::Taken {
+                maps: String::new(),
+                threads: vec![stack(10, Vec::new()), stack(12, Vec::new())],
+            },
+        };
+        let expected = "\
+hang report: a::b::fork
+thread 10 `t10` did not answer
+thread 12 `t12` did not answer
+process 20 `suite` running, 10.1 s old, child of 1: suite --exact
+
+process 10 `suite` running, 10.1 s old, child of 1: suite --exact
+  thread 10 `t10` sleeping in futex_wait_queue
+      (did not answer)
+  thread 11 `t11` running
+  fds: 0 /dev/null, 3 socket:[5]
+
+process 20 `suite` running, 10.1 s old, child of 1: suite --exact
+  thread 20 `t20` stopped
+  fds: 0 /dev/null, 3 socket:[5]
+
+thread 12 `t12`
+      (did not answer)
+";
+        assert_eq!(hang("a::b::fork", &report, &mut Symboliser::new()), expected);
+    }
+
+    #[test]
+    fn a_hang_report_without_stacks_says_why_and_what_threads_wait_for() {
+        let stacks = Stacks::Missing("the watchdog did not run".into());
+        let processes = vec![process(10, vec![thread(10, 'T', "do_signal_stop")])];
+        let text = hang("a::b::fork", &Hang { processes, stacks }, &mut Symboliser::new());
+        let short =
+            "\nno stacks: the watchdog did not run\nthread 10 `t10` stopped in do_signal_stop\n\n";
+        assert!(text.contains(short), "{text}");
+    }
+
+    #[test]
+    fn the_gist_of_a_stack_is_in_somebodys_workspace() {
+        let frame = |function: &str, file: Option<&str>| Frame {
+            function: function.into(),
+            file: file.map(str::to_owned),
+            line: Some(7),
+        };
+        let std = frame("park", Some("/rustc/1/std/thread.rs"));
+        let own = frame("spin", Some("/home/me/src/a.rs"));
+        let harness = frame("runner_harness::attempt::run", Some("/home/me/attempt.rs"));
+        let libc = frame("futex", None);
+        assert_eq!(gist(&[libc.clone(), std.clone(), own.clone(), harness.clone()]), Some(&own));
+        assert_eq!(gist(&[libc.clone(), std, harness]), Some(&libc));
+        assert_eq!(gist(&[]), None);
     }
 
     #[test]

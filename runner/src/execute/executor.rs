@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -149,7 +149,7 @@ impl<'a> Executor<'a> {
     /// Runs until nothing is left to do, to end or to tell.
     pub(super) fn run(mut self) -> Result<Summary, ExecuteError> {
         let result = self.run_loop();
-        if let Err(error) = fs::remove_dir_all(&self.temp_root) {
+        if let Some(error) = remove_folder(&self.temp_root) {
             let root = self.temp_root.display();
             self.ledger.note_problem(format!("cannot remove {root}: {error}"));
         }
@@ -645,8 +645,7 @@ impl<'a> Executor<'a> {
             again: case.id.clone(),
             seed: self.limits.seed,
         };
-        let deadline = case.timeout;
-        self.ledger.note_end(Ended { number: running.case + 1, deadline, finished, output, hang });
+        self.ledger.note_end(Ended { number: running.case + 1, finished, output, hang });
     }
 
     /// What the slot's attempt wrote, if anybody will want to read it.
@@ -707,6 +706,13 @@ fn make_temp_root() -> Result<PathBuf, ExecuteError> {
     let template = std::env::temp_dir().join(format!("{RUN_FOLDER_PREFIX}XXXXXX"));
     nix::unistd::mkdtemp(&template)
         .map_err(|error| ExecuteError::new(format!("make a folder {}", template.display()), error))
+}
+
+/// Supervisors that end when this process does remove it too, so as to leave nothing if it was
+/// killed: that they came first is no error.
+fn remove_folder(folder: &Path) -> Option<io::Error> {
+    let error = fs::remove_dir_all(folder).err()?;
+    (error.kind() != io::ErrorKind::NotFound).then_some(error)
 }
 
 /// Whether starting a supervisor again may go better: the machine was short of something.

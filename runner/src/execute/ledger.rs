@@ -8,16 +8,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use runner_core::event::{Event, Finished};
 use runner_core::memory::Output;
 use runner_core::protocol::Hang;
+use runner_core::report;
 
-use super::hang::HangFacts;
-use super::output;
 use super::run::{ExecuteError, SuiteBinary};
-use super::scribe::{Scribe, Ticket};
+use super::scribe::{HangFacts, Scribe, Ticket};
 
 /// Lines of each writer in a hang report.
 const LAST_LINES: usize = 5;
@@ -46,8 +44,6 @@ pub(super) struct Ended {
     pub(super) finished: Finished,
     /// What it wrote, if that is to be kept.
     pub(super) output: Output,
-    /// Its deadline.
-    pub(super) deadline: Duration,
     /// What was seen when that passed, or when its supervisor went wrong.
     pub(super) hang: Option<Hang>,
 }
@@ -138,7 +134,7 @@ impl<'a> Ledger<'a> {
     }
 
     fn tell_end(&mut self, ended: Ended) {
-        let Ended { number, mut finished, output, deadline, hang } = ended;
+        let Ended { number, mut finished, output, hang } = ended;
         finished.output = self.write_output(number, &output);
         let Some(hang) = hang else {
             (self.sink)(&Event::AttemptFinished(Box::new(finished)));
@@ -146,10 +142,8 @@ impl<'a> Ledger<'a> {
         };
         let facts = HangFacts {
             case: finished.case.id.clone(),
-            suite: finished.case.suite.clone(),
-            deadline,
             hang,
-            last_lines: output::last_lines(&output, LAST_LINES),
+            last_lines: report::last_lines(&output, LAST_LINES),
         };
         let path = self.run_dir.join(report_name(number));
         match self.scribe.submit(number, path, facts) {
@@ -166,7 +160,7 @@ impl<'a> Ledger<'a> {
             return None;
         }
         let name = PathBuf::from(format!("{number:03}.out"));
-        match fs::write(self.run_dir.join(&name), output::render(output)) {
+        match fs::write(self.run_dir.join(&name), report::attributed(output)) {
             Ok(()) => Some(name),
             Err(error) => {
                 self.problems.push(unwritten(&name, &error));

@@ -11,11 +11,9 @@
 
 mod crew;
 mod executor;
-mod hang;
 mod kernel;
 mod ledger;
 mod orphans;
-mod output;
 mod run;
 mod scribe;
 mod supervisor;

@@ -13,13 +13,24 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 
+use runner_core::protocol::Hang;
+use runner_core::report;
 use runner_core::symbols::Symboliser;
 
-use super::hang::{self, HangFacts};
 use super::run::SuiteBinary;
 
 /// A report that was asked for, by a number of the caller's.
 pub(super) type Ticket = usize;
+
+/// Everything a report is made from.
+pub(super) struct HangFacts {
+    /// The case's id.
+    pub(super) case: String,
+    /// What was seen.
+    pub(super) hang: Hang,
+    /// The last lines of every writer.
+    pub(super) last_lines: Vec<u8>,
+}
 
 /// The writer of reports, and the thread it has or will have.
 pub(super) struct Scribe {
@@ -143,7 +154,12 @@ impl Desk {
 
 impl Job {
     fn write(&self, symboliser: &mut Symboliser) -> io::Result<()> {
-        let mut describe = |maps: &str, address: u64| symboliser.describe(maps, address);
-        fs::write(&self.path, hang::render(&self.facts, &mut describe))
+        let HangFacts { case, hang, last_lines } = &self.facts;
+        let mut text = report::hang(case, hang, symboliser).into_bytes();
+        if !last_lines.is_empty() {
+            text.extend_from_slice(b"\nlast output\n");
+            text.extend_from_slice(last_lines);
+        }
+        fs::write(&self.path, text)
     }
 }
