@@ -189,10 +189,12 @@ fn write_gist(text: &mut String, stack: &Stack, frames: &[Frame]) {
     };
 }
 
-/// The innermost function of somebody's workspace, else the innermost of all.
+/// The innermost function of somebody's workspace, else of which the source is known, else of all.
 fn gist(frames: &[Frame]) -> Option<&Frame> {
     let is_own = |frame: &&Frame| frame.file.as_deref().is_some_and(|file| !is_foreign(file));
-    meaningful(frames).iter().find(is_own).or_else(|| frames.first())
+    let frames = meaningful(frames);
+    let known = || frames.iter().find(|frame| frame.file.is_some());
+    frames.iter().find(is_own).or_else(known).or_else(|| frames.first())
 }
 
 /// A source file of the standard library or of a crate from a registry.
@@ -379,7 +381,8 @@ thread 12 `t12`
         let harness = frame("runner_harness::attempt::run", Some("/home/me/attempt.rs"));
         let libc = frame("futex", None);
         assert_eq!(gist(&[libc.clone(), std.clone(), own.clone(), harness.clone()]), Some(&own));
-        assert_eq!(gist(&[libc.clone(), std, harness]), Some(&libc));
+        assert_eq!(gist(&[libc.clone(), std.clone(), harness]), Some(&std));
+        assert_eq!(gist(std::slice::from_ref(&libc)), Some(&libc));
         assert_eq!(gist(&[]), None);
     }
 
