@@ -4,32 +4,7 @@
 //! supervised tree and talk only by messages. A *nursery* is the scope that owns children: it ends when all of them have ended
 //! and been reaped, and when one fails the others are cancelled. The same program runs on every spawn [`Backend`].
 //!
-//! ```no_run
-//! use runtime::Backend;
-//!
-//! #[derive(Default)]
-//! struct Counter {
-//!     total: u64,
-//! }
-//!
-//! #[runtime::actor]
-//! impl Counter {
-//!     async fn add(&mut self, n: u64) -> u64 {
-//!         self.total += n;
-//!         self.total
-//!     }
-//! }
-//!
-//! #[runtime::main]
-//! async fn main() -> runtime::Result<()> {
-//!     runtime::nursery(async |n| {
-//!         let counter = n.start::<Counter>("counter").backend(Backend::Fork).await?;
-//!         assert_eq!(counter.add(3).await?, 3);
-//!         counter.cancel().await
-//!     })
-//!     .await
-//! }
-//! ```
+//! `README.md` has a first program, `examples/` has more.
 //!
 //! The modules, each using only those above it:
 //!
@@ -62,7 +37,26 @@ pub use error::{
 };
 pub use msg::{FRAME_LIMIT_BYTES, Timings};
 pub use rpc::{Actor, Function, Portal, Remote};
-pub use runtime_macros::{actor, main, remote};
+/// The function takes nothing and returns what a `main` may. Before it runs, a process that was started to be an actor is
+/// diverted to be that; after it, all of its tree has ended. The root actor runs on a thread of its own, named `root`; the main
+/// thread serves `thread_forkserver`. The variable `RUNTIME_BACKEND` names the backend of children for which none is named.
+///
+/// A program that needs its own `main` calls [`divert`], [`init`] and [`block_on_root`] instead.
+pub use runtime_macros::main;
+/// The function stays what it is. Beside it comes a type of the same name, for [`Portal::call`], [`Start::expose`] and
+/// [`Nursery::run_in_actor`]. Arguments and result are sent, so they are owned and serialisable; if it returns a `Result`, so is
+/// its error, and implements [`std::error::Error`]. [`Error`] is such an error: a function that returns [`Result<T>`](Result) passes
+/// on whatever went wrong.
+pub use runtime_macros::remote;
+/// For `impl Counter` comes `CounterHandle`, with the same methods, each returning a [`Result`] with a [`CallError`], and those of a
+/// [`Portal`]. Methods that take `&self` run side by side; one that takes `&mut self` runs alone, and who comes first is served
+/// first. Functions that are not `async`, and those without a receiver, are left to the type's own use.
+///
+/// The state is made in the actor, by `new` if the block has one (it may take arguments, be `async`, and return a `Result`), else by
+/// [`Default`]. A method that panics fails its call; the state is kept as the panic left it.
+///
+/// The handle is as visible as the most visible function of the block; `#[runtime::actor(pub)]` says otherwise.
+pub use runtime_macros::actor;
 pub use spawn::{Backend, Capabilities, Capability, Exit, InitError, MainLoop, Stopper};
 pub use supervise::{Nursery, OneShot, Start, nursery, target};
 
@@ -73,3 +67,8 @@ pub mod __private {
     pub use crate::rpc::{ENTRIES, Entry, Fallible, Method, State};
     pub use linkme;
 }
+
+/// The program in the README is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -9,9 +9,9 @@ use syn::{
 
 use crate::signature::Shape;
 
-pub(crate) fn expand(arguments: TokenStream, block: ItemImpl) -> Result<TokenStream> {
+pub(crate) fn expand(arguments: TokenStream, block: &ItemImpl) -> Result<TokenStream> {
     let named_visibility: Visibility = syn::parse2(arguments)?;
-    let actor = actor_name(&block)?.clone();
+    let actor = actor_name(block)?.clone();
     let functions: Vec<&ImplItemFn> = block
         .items
         .iter()
@@ -185,7 +185,7 @@ impl<'a> Method<'a> {
             IsExclusive::No => quote!(let state = state.read().await;),
             IsExclusive::Yes => quote!(let mut state = state.write().await;),
         };
-        let result = shape.into_result(&quote!(state.#name(#(#names),*).await));
+        let result = shape.as_result(&quote!(state.#name(#(#names),*).await));
         quote! {
             #[allow(non_camel_case_types, reason = "it goes by the method's name")]
             struct #marker {}
@@ -238,7 +238,7 @@ impl IsExclusive {
 /// How the state is made.
 enum Constructor<'a> {
     Default,
-    New { function: &'a ImplItemFn, shape: Shape },
+    New { function: &'a ImplItemFn, shape: Box<Shape> },
 }
 
 impl<'a> Constructor<'a> {
@@ -248,7 +248,9 @@ impl<'a> Constructor<'a> {
             .find(|function| function.sig.ident == "new" && function.sig.receiver().is_none())
         {
             None => Ok(Constructor::Default),
-            Some(function) => Ok(Constructor::New { function, shape: Shape::of(&function.sig)? }),
+            Some(function) => {
+                Ok(Constructor::New { function, shape: Box::new(Shape::of(&function.sig)?) })
+            }
         }
     }
 
@@ -300,7 +302,7 @@ impl<'a> Constructor<'a> {
                     Some(_) => quote!(<#actor>::new(#(#names),*).await),
                     None => quote!(<#actor>::new(#(#names),*)),
                 };
-                shape.into_result(&call)
+                shape.as_result(&call)
             }
         }
     }

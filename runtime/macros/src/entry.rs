@@ -1,4 +1,4 @@
-//! `#[main]`.
+//! `#[main]`: the whole program around an async `main`.
 
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -6,7 +6,7 @@ use syn::{Error, ItemFn, Result};
 
 use crate::signature::Shape;
 
-pub(crate) fn expand(arguments: &TokenStream, function: ItemFn) -> Result<TokenStream> {
+pub(crate) fn expand(arguments: &TokenStream, function: &ItemFn) -> Result<TokenStream> {
     if !arguments.is_empty() {
         return Err(Error::new_spanned(arguments, "`remote` takes no arguments"));
     }
@@ -27,7 +27,7 @@ pub(crate) fn expand(arguments: &TokenStream, function: ItemFn) -> Result<TokenS
     let docs = function.attrs.iter().filter(|attribute| attribute.path().is_ident("doc"));
     let (args_type, output, error) = (shape.args_type(), shape.output_type(), shape.error_type());
     let (tuple, names) = (shape.args_tuple(), shape.names());
-    let result = shape.into_result(&quote!(#name(#(#names),*).await));
+    let result = shape.as_result(&quote!(#name(#(#names),*).await));
     Ok(quote! {
         #function
 

@@ -67,7 +67,7 @@ impl Shape {
     }
 
     /// `call`, whose type is what the function returns, as a `Result`.
-    pub(crate) fn into_result(&self, call: &TokenStream) -> TokenStream {
+    pub(crate) fn as_result(&self, call: &TokenStream) -> TokenStream {
         match &self.returned {
             Returned::Value(_) => quote!(::core::result::Result::Ok(#call)),
             Returned::Result(_) => quote!(::runtime::__private::Fallible::into_result(#call)),

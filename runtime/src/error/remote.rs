@@ -210,10 +210,10 @@ impl fmt::Display for RemoteError {
         match &facts.kind {
             Kind::Returned => write!(f, "actor {}: {}", facts.source_actor, facts.message)?,
             Kind::Panicked(None) => {
-                write!(f, "actor {} panicked: {}", facts.source_actor, facts.message)?
+                write!(f, "actor {} panicked: {}", facts.source_actor, facts.message)?;
             }
             Kind::Panicked(Some(at)) => {
-                write!(f, "actor {} panicked at {at}: {}", facts.source_actor, facts.message)?
+                write!(f, "actor {} panicked at {at}: {}", facts.source_actor, facts.message)?;
             }
         }
         for hop in &facts.relay_path {

@@ -75,8 +75,9 @@ struct Omens {
     ordered: Option<Order>,
     lost: Option<String>,
     farewell: Option<Farewell>,
-    /// The starter was told, and the nursery need not be.
+    /// The starter was told so, and the nursery need not be.
     start_failed: bool,
+    unheard: Option<Error>,
     /// The failure of a one-shot's function.
     only_call_failure: Option<Error>,
 }
@@ -288,7 +289,6 @@ impl Supervisor {
     }
 
     fn on_order(&mut self, order: Order) {
-        self.omens.ordered = Some(order.clone());
         match self.stage {
             Stage::Booting { .. } | Stage::Serving => {
                 let ladder =
@@ -300,6 +300,7 @@ impl Supervisor {
             // It ends already.
             Stage::Ending { .. } => {}
         }
+        self.omens.ordered = Some(order);
     }
 
     fn ask(&self, order: &Order, ladder: &Ladder) {
@@ -316,12 +317,26 @@ impl Supervisor {
             Stage::Serving => None,
             Stage::Ending { ladder } => Some(ladder.on_deadline(Instant::now())),
         };
+        self.note_silence();
         self.report.core.this.report_progress();
         match duty {
             Some(Duty::Terminate) => drop(child.terminate()),
             Some(Duty::KillSubtree) => drop(child.kill_subtree().await),
             Some(Duty::Abandon) => child.abandon(),
             None => {}
+        }
+    }
+
+    /// A child that is forced although nobody ordered its end is one that closed its channel and lived on: how it ends then
+    /// is our doing, and is not reported as its own.
+    fn note_silence(&mut self) {
+        let Omens { ordered, farewell, boot_failure, lost, .. } = &mut self.omens;
+        if ordered.is_none()
+            && farewell.is_none()
+            && boot_failure.is_none()
+            && self.channel.is_none()
+        {
+            lost.get_or_insert_with(|| "the other end closed it, and lived on".to_owned());
         }
     }
 
@@ -391,14 +406,14 @@ impl Supervisor {
         let ended = self.ended(Some(&exit));
         self.line.calls.close(&ended);
         self.close_only_call(&ended);
+        if self.omens.unready.is_some() {
+            let failure = self.start_failure(Some(exit.clone()));
+            self.tell_starter(Err(failure));
+        }
         let teardown = self.take_teardown();
         if self.omens.farewell.is_none() {
             // It did not end by its own will, so it may have left children of its own behind.
             drop(child.kill_subtree().await);
-        }
-        if self.omens.unready.is_some() {
-            let failure = self.start_failure(Some(exit.clone()));
-            self.tell_starter(Err(failure));
         }
         let failures = self.failures(&exit, &teardown);
         self.report.make(End { exit: Some(exit), teardown }, failures);
@@ -411,8 +426,9 @@ impl Supervisor {
     }
 
     fn take_teardown(&mut self) -> Teardown {
+        let was_torn_down = self.is_torn_down();
         match std::mem::replace(&mut self.stage, Stage::Serving) {
-            Stage::Ending { ladder } if self.is_torn_down() => ladder.into_teardown(Instant::now()),
+            Stage::Ending { ladder } if was_torn_down => ladder.into_teardown(Instant::now()),
             Stage::Ending { .. } | Stage::Booting { .. } | Stage::Serving => Teardown::default(),
         }
     }
@@ -441,7 +457,7 @@ impl Supervisor {
     /// What the nursery is told. A start that failed is the starter's to deal with.
     fn failures(&mut self, exit: &Exit, teardown: &Teardown) -> Vec<Error> {
         if self.omens.start_failed {
-            return Vec::new();
+            return self.omens.unheard.take().into_iter().collect();
         }
         let own = self.own_failure(exit, teardown);
         let only_call = self.omens.only_call_failure.take();
@@ -464,11 +480,15 @@ impl Supervisor {
         }
     }
 
+    /// Only the first word counts. A failure that nobody hears, because the start was dropped, is the nursery's.
     fn tell_starter(&mut self, told: Result<()>) {
-        if let Some(ready_tx) = self.ready_tx.take() {
-            self.omens.start_failed = told.is_err() && self.omens.ordered.is_none();
-            // Nobody awaits it any more if the start was dropped, which is an order to end.
-            let _heard = ready_tx.send(told);
+        let Some(ready_tx) = self.ready_tx.take() else { return };
+        self.omens.start_failed =
+            matches!(&told, Err(error) if !matches!(error, Error::Cancelled { .. }));
+        if let Err(Err(unheard)) = ready_tx.send(told)
+            && self.omens.start_failed
+        {
+            self.omens.unheard = Some(unheard);
         }
     }
 
@@ -480,11 +500,12 @@ impl Supervisor {
     fn start_failure(&mut self, exit: Option<Exit>) -> Error {
         let step = self.omens.unready.unwrap_or(StartStep::Construct);
         let actor = self.line.actor.clone();
-        if let Some(order) = &self.omens.ordered {
-            return self.cancelled(order);
-        }
         if self.omens.boot_deadline_passed {
             return Error::BootDeadline { actor, step, after: self.boot_within };
+        }
+        // What went wrong by itself is not masked by a cancel that came meanwhile.
+        if let (Some(order), None) = (&self.omens.ordered, &self.omens.boot_failure) {
+            return self.cancelled(order);
         }
         let (last_words, cause) = match self.omens.boot_failure.take() {
             Some(BootFailure::Construct(cause)) => (None, Some(cause)),

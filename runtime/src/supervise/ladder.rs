@@ -137,7 +137,7 @@ impl Ladder {
     pub(super) fn on_progress(&mut self, now: Instant) {
         match self.rung {
             Rung::Request | Rung::Soft => {
-                self.deadline = self.deadline.max(Some(now + self.waits.soft))
+                self.deadline = self.deadline.max(Some(now + self.waits.soft));
             }
             Rung::Terminate | Rung::Kill | Rung::Abandon => {}
         }

@@ -37,20 +37,16 @@ where
         outcome = body(&nursery) => Some(outcome),
         () = nursery.core.wait_failed() => None,
     };
-    let (value, failure) = match outcome {
-        Some(Ok(value)) => (Some(value), None),
-        Some(Err(failure)) => (None, Some(failure)),
-        None => (None, None),
+    let value = match outcome {
+        Some(Ok(value)) => Some(value),
+        Some(Err(failure)) => {
+            nursery.core.on_body_failed(failure);
+            None
+        }
+        None => None,
     };
-    if failure.is_some() {
-        nursery.core.cancel_children(&nursery.core.this.id);
-    }
-    let failures = nursery.wait_children().await;
-    match (Error::from_failures(failure.into_iter().chain(failures)), value) {
-        (Some(failure), _) => Err(failure),
-        (None, Some(value)) => Ok(value),
-        (None, None) => Err(Error::Bug("a nursery's body was cancelled for no failure".to_owned())),
-    }
+    nursery.join().await?;
+    value.ok_or_else(|| Error::Bug("a nursery's body was cancelled for no failure".to_owned()))
 }
 
 /// Owns actors. Given to the body of [`nursery`]; or opened with [`Nursery::open`], to be kept in a struct.
@@ -157,7 +153,15 @@ struct State {
     next_place: u64,
     /// Those that have not ended, by the order of their starts.
     living: BTreeMap<u64, Arc<Line>>,
-    failures: BTreeMap<u64, Vec<Error>>,
+    failures: BTreeMap<Place, Vec<Error>>,
+}
+
+/// Whose failure: its order among the others'.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Body,
+    /// By the order of their starts.
+    Child(u64),
 }
 
 #[derive(Default)]
@@ -194,19 +198,35 @@ impl Core {
         let failed = !failures.is_empty();
         let mut state = self.lock();
         state.living.remove(&place);
-        match state.phase {
-            Phase::Open | Phase::Cancelled { .. } if failed => {
-                drop(state.failures.insert(place, failures))
-            }
-            Phase::Open | Phase::Cancelled { .. } => {}
-            Phase::Disowned { .. } => self.this.claim_none(failures),
+        if failed {
+            state.failures.insert(Place::Child(place), failures);
         }
         drop(state);
-        if failed {
+        self.on_changed(failed);
+        self.this.report_progress();
+    }
+
+    /// The body has ended, and not well. Kept here, so that it is not lost if the scope is dropped now.
+    fn on_body_failed(&self, failure: Error) {
+        self.lock().failures.insert(Place::Body, vec![failure]);
+        self.on_changed(true);
+    }
+
+    fn on_changed(&self, has_failed: bool) {
+        if has_failed {
             self.cancel_children(&self.this.id);
         }
         self.changed.notify_waiters();
-        self.this.report_progress();
+        self.hand_over();
+    }
+
+    /// When nobody waits for the scope any more, and it is over, its failure is the actor's.
+    fn hand_over(&self) {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Disowned { .. }) && state.living.is_empty() {
+            let failures = std::mem::take(&mut state.failures);
+            self.this.claim_none(Error::from_failures(failures.into_values().flatten()));
+        }
     }
 
     /// Gives every living child the order to end. The first canceller is the one on record.
@@ -225,10 +245,8 @@ impl Core {
     fn disown(&self) {
         let by = self.this.id.clone();
         self.cancel_children(&by);
-        let mut state = self.lock();
-        state.phase = Phase::Disowned { by };
-        let failures = std::mem::take(&mut state.failures);
-        self.this.claim_none(failures.into_values().flatten());
+        self.lock().phase = Phase::Disowned { by };
+        self.hand_over();
     }
 
     async fn wait_empty(&self) {

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, raise};
+use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::Pid;
-use runtime::{CallError, Error, Exit, nursery};
+use runtime::{CallError, Error, Exit, Nursery, nursery};
 
 use crate::Need;
 
@@ -17,6 +18,7 @@ crate::cases![
         an_idle_actor_that_dies_fails_the_scope,
         what_an_actor_leaves_behind_when_killed_is_killed,
         an_interrupt_does_not_end_an_actor_that_has_a_parent,
+        an_actor_that_sends_garbage_loses_its_channel,
     ],
     None => [an_actor_that_ended_tells_later_callers],
 ];
@@ -31,17 +33,41 @@ async fn leave(code: i32) {
     std::process::exit(code);
 }
 
+/// Writes what is no message into every socket of this process; one of them is the channel.
+#[runtime::remote]
+async fn babble() {
+    for entry in std::fs::read_dir("/proc/self/fd").expect("a list of descriptors").flatten() {
+        let is_socket = std::fs::read_link(entry.path())
+            .is_ok_and(|target| target.to_string_lossy().starts_with("socket"));
+        let number = entry.file_name().to_string_lossy().parse();
+        if let (true, Ok(fd)) = (is_socket, number) {
+            send(fd, &[0xff; 64], MsgFlags::MSG_NOSIGNAL).expect("a connected socket");
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
 #[runtime::remote]
 async fn my_pid() -> u32 {
     std::process::id()
 }
 
-#[runtime::remote]
-async fn stay_with_a_child() -> runtime::Result<()> {
-    nursery(async |n| {
-        n.actor("below").expose::<my_pid>().await?.wait_ended().await.map_or(Ok(()), |_| Ok(()))
-    })
-    .await
+/// Has an actor below it for as long as it lives.
+struct Keeper {
+    nursery: Nursery,
+}
+
+#[runtime::actor]
+impl Keeper {
+    fn new() -> runtime::Result<Keeper> {
+        Ok(Keeper { nursery: Nursery::open()? })
+    }
+
+    /// The pid of this one, when the one below is ready.
+    async fn keep(&self) -> runtime::Result<u32> {
+        self.nursery.actor("below").await?;
+        Ok(std::process::id())
+    }
 }
 
 fn exit_in(error: Error) -> Exit {
@@ -110,25 +136,28 @@ async fn an_idle_actor_that_dies_fails_the_scope() -> runtime::Result<()> {
 
 async fn what_an_actor_leaves_behind_when_killed_is_killed() -> runtime::Result<()> {
     let ended: runtime::Result<()> = nursery(async |n| {
-        let middle = n.actor("middle").expose::<stay_with_a_child>().expose::<my_pid>().await?;
-        let pid = middle.call::<my_pid>(()).await?;
-        let staying = middle.call::<stay_with_a_child>(());
-        let killing = async {
-            while crate::children_of(pid).is_empty() {
-                tokio::task::yield_now().await;
-            }
-            signal(pid, Signal::SIGKILL);
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            died = staying => drop(exit_in(died.map_err(Error::from).unwrap_err())),
-            () = killing => {}
-        }
-        Ok(())
+        let keeper = n.start::<Keeper>("keeper").await?;
+        signal(keeper.keep().await?, Signal::SIGKILL);
+        std::future::pending().await
     })
     .await;
     // That no process is left is looked at after every case.
     assert_eq!(exit_in(ended.unwrap_err()), Exit::Signal(9));
+    Ok(())
+}
+
+async fn an_actor_that_sends_garbage_loses_its_channel() -> runtime::Result<()> {
+    let mut told = None;
+    let ended: runtime::Result<()> = nursery(async |n| {
+        let actor = n.actor("babbler").expose::<babble>().await?;
+        told = Some(actor.call::<babble>(()).await.map_err(Error::from));
+        Ok(())
+    })
+    .await;
+    for error in [told.expect("the body saw it").unwrap_err(), ended.unwrap_err()] {
+        let Error::ChannelLost { reason, .. } = error else { panic!("{error:?}") };
+        assert!(reason.contains("garbage"), "{reason}");
+    }
     Ok(())
 }
 

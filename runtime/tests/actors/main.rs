@@ -137,7 +137,7 @@ fn run(backend: &str, body: Body) -> ExitCode {
     main_loop.run();
     let outcome = root.join().flatten().expect("no assertion failed").flatten();
     drop(guard);
-    assert_eq!(children_of(std::process::id()), "", "processes were left");
+    assert_eq!(left_behind(), Vec::<String>::new(), "processes were left");
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -145,6 +145,15 @@ fn run(backend: &str, body: Body) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What the kernel says of each child this process still has.
+fn left_behind() -> Vec<String> {
+    let children = children_of(std::process::id());
+    children
+        .split_whitespace()
+        .filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok())
+        .collect()
 }
 
 /// The pids of a process's children, as the kernel lists them.

@@ -18,6 +18,7 @@ crate::cases![None => [
     a_dropped_nursery_is_torn_down_before_the_root_ends,
     a_dropped_nursery_future_cancels_its_children,
     a_failure_that_nobody_awaits_reaches_the_parent,
+    a_body_that_panics_has_its_children_torn_down,
 ]];
 
 #[derive(Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
@@ -228,5 +229,25 @@ async fn a_failure_that_nobody_awaits_reaches_the_parent() -> runtime::Result<()
     })
     .await;
     assert_eq!(numbers(ended.unwrap_err()), [7]);
+    Ok(())
+}
+
+#[runtime::remote]
+async fn panic_above_a_sleeper() -> runtime::Result<()> {
+    nursery(async |n| {
+        n.run_in_actor::<sleep_for_ever>("sleeper", ()).await?;
+        panic!("above a sleeper")
+    })
+    .await
+}
+
+async fn a_body_that_panics_has_its_children_torn_down() -> runtime::Result<()> {
+    let ended: runtime::Result<()> = nursery(async |n| {
+        n.run_in_actor::<panic_above_a_sleeper>("panicking", ()).await?;
+        Ok(())
+    })
+    .await;
+    let Err(Error::Remote(remote)) = ended else { panic!("{ended:?}") };
+    assert!(remote.is_panic(), "{remote}");
     Ok(())
 }
