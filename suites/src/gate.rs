@@ -50,8 +50,9 @@ impl Gate {
 
 /// The actor's side: arrives, and returns when the gate is open.
 pub(crate) async fn pass(path: &Path) -> io::Result<()> {
-    arrive(path)?;
+    // Opened first: a FIFO without a writer since it was opened is never said to be at its end.
     let mut gate = pipe::OpenOptions::new().open_receiver(path)?;
+    arrive(path)?;
     let mut nothing = [0; 1];
     gate.read(&mut nothing).await?;
     Ok(())

@@ -45,11 +45,9 @@ async fn a_second_root_in_a_child_is_refused_and_said_so() -> TestResult {
 
 #[runner::test]
 async fn a_late_init_is_refused() {
-    // The harness has called it, and there are threads by now.
-    match runtime::init(Config::default()) {
-        Err(InitError::Threads { threads }) => assert!(threads >= 2),
-        other => panic!("{other:?}"),
-    }
+    // The harness has called it, and there are threads by now: either reason will do.
+    let outcome = runtime::init(Config::default());
+    assert!(matches!(outcome, Err(InitError::Twice | InitError::Threads { .. })), "{outcome:?}");
 }
 
 #[runner::test]

@@ -2,12 +2,14 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::rc::Rc;
 
 use runner::TestResult;
 use runtime::{CallError, Error};
+use serde::de::Visitor;
 use serde::ser::Error as _;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -255,22 +257,63 @@ async fn a_dropped_call_ends_where_it_runs() -> TestResult {
     Ok(())
 }
 
-#[runtime::remote]
-async fn reverse(mut bytes: Vec<u8>) -> Vec<u8> {
-    bytes.reverse();
-    bytes
+/// Bytes that are sent as bytes: as a sequence of numbers they would measure the serialiser.
+#[derive(Clone, PartialEq)]
+struct Blob(Vec<u8>);
+
+impl Serialize for Blob {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
 }
 
-/// Bytes of which no stretch looks like another.
-fn noise(count: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()[3]
-    };
-    (0..count).map(|_| next()).collect()
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_byte_buf(BlobVisitor)
+    }
+}
+
+struct BlobVisitor;
+
+impl Visitor<'_> for BlobVisitor {
+    type Value = Blob;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Blob, E> {
+        Ok(Blob(bytes.to_vec()))
+    }
+
+    fn visit_byte_buf<E: serde::de::Error>(self, bytes: Vec<u8>) -> Result<Blob, E> {
+        Ok(Blob(bytes))
+    }
+}
+
+impl Blob {
+    /// Bytes of which no stretch looks like another.
+    fn noise(count: usize) -> Self {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let words = (0..count.div_ceil(8)).flat_map(|_| next().to_le_bytes());
+        Self(words.take(count).collect())
+    }
+
+    fn reversed(mut self) -> Self {
+        self.0.reverse();
+        self
+    }
+}
+
+#[runtime::remote]
+async fn reverse(blob: Blob) -> Blob {
+    blob.reversed()
 }
 
 #[runner::test]
@@ -278,10 +321,9 @@ async fn payloads_of_many_megabytes_come_back_whole() -> TestResult {
     runtime::nursery(async |n| {
         let actor = n.actor("actor").expose::<reverse>().await?;
         for megabytes in [1, 9] {
-            let bytes = noise((megabytes << 20) + 1);
-            let mut back = actor.call::<reverse>((bytes.clone(),)).await?;
-            back.reverse();
-            assert!(back == bytes, "{megabytes} MiB came back changed");
+            let blob = Blob::noise((megabytes << 20) + 1);
+            let back = actor.call::<reverse>((blob.clone(),)).await?;
+            assert!(back.reversed() == blob, "{megabytes} MiB came back changed");
         }
         actor.cancel().await
     })
@@ -292,34 +334,17 @@ async fn payloads_of_many_megabytes_come_back_whole() -> TestResult {
 /// Both sides have more to write than any buffer between them takes.
 #[runner::test]
 async fn large_payloads_in_both_directions_do_not_block_each_other() -> TestResult {
+    const BYTES: usize = 4 << 20;
     runtime::nursery(async |n| {
         let actor = n.actor("actor").expose::<reverse>().await?;
         let mut calls = JoinSet::new();
         for _ in 0..8 {
             let actor = actor.clone();
-            calls.spawn_local(async move { actor.call::<reverse>((vec![7; 2 << 20],)).await });
+            calls.spawn_local(async move { actor.call::<reverse>((Blob(vec![7; BYTES]),)).await });
         }
         while let Some(back) = calls.join_next().await {
-            assert_eq!(back.map_err(Error::user)??.len(), 2 << 20);
+            assert_eq!(back.map_err(Error::user)??.0.len(), BYTES);
         }
-        actor.cancel().await
-    })
-    .await?;
-    Ok(())
-}
-
-/// Between threads a value moves, and no frame has to hold it.
-#[runner::test]
-#[needs("process")]
-async fn a_payload_no_frame_holds_is_refused_and_the_actor_goes_on() -> TestResult {
-    runtime::nursery(async |n| {
-        let actor = n.actor("actor").expose::<reverse>().expose::<enlarge>().await?;
-        let too_large = vec![0; runtime::FRAME_LIMIT_BYTES];
-        let outcome = actor.call::<reverse>((too_large,)).await;
-        assert!(matches!(outcome, Err(CallError::Failed(Error::Unsendable { .. }))));
-        let outcome = actor.call::<enlarge>((runtime::FRAME_LIMIT_BYTES,)).await;
-        assert!(matches!(outcome, Err(CallError::Failed(Error::Unsendable { .. }))));
-        assert_eq!(actor.call::<reverse>((vec![1, 2],)).await?, [2, 1]);
         actor.cancel().await
     })
     .await?;
@@ -327,8 +352,26 @@ async fn a_payload_no_frame_holds_is_refused_and_the_actor_goes_on() -> TestResu
 }
 
 #[runtime::remote]
-async fn enlarge(count: usize) -> Vec<u8> {
-    vec![0; count]
+async fn enlarge(bytes: usize) -> Blob {
+    Blob(vec![0; bytes])
+}
+
+/// Between threads a value moves, and no frame has to hold it.
+#[runner::test]
+#[needs("process")]
+async fn a_payload_no_frame_holds_is_refused_and_the_actor_goes_on() -> TestResult {
+    const TOO_LARGE: usize = runtime::FRAME_LIMIT_BYTES;
+    runtime::nursery(async |n| {
+        let actor = n.actor("actor").expose::<reverse>().expose::<enlarge>().await?;
+        let outcome = actor.call::<reverse>((Blob(vec![0; TOO_LARGE]),)).await;
+        assert!(matches!(outcome.err(), Some(CallError::Failed(Error::Unsendable { .. }))));
+        let outcome = actor.call::<enlarge>((TOO_LARGE,)).await;
+        assert!(matches!(outcome.err(), Some(CallError::Failed(Error::Unsendable { .. }))));
+        assert_eq!(actor.call::<reverse>((Blob(vec![1, 2]),)).await?.0, [2, 1]);
+        actor.cancel().await
+    })
+    .await?;
+    Ok(())
 }
 
 /// A value that does not want to be sent.

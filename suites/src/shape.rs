@@ -4,6 +4,7 @@
 //! name:message        an error of the actor `name`
 //! name!message        its panic
 //! name(… …)           its group
+//! name[…]             an error of the runtime's that it failed with, such as a death below it
 //! (… …)               a group of this actor
 //! name†exit           its death
 //! name forced:rung    it was made to end
@@ -37,8 +38,9 @@ pub(crate) fn leaves(error: Error) -> Vec<String> {
 
 fn of_remote(remote: &RemoteError) -> String {
     let source = &remote.source_actor().name;
-    match remote.group() {
-        Some(group) => format!("{source}{}", of_group(&group)),
+    match remote.downcast::<Error>() {
+        Some(Error::Group(group)) => format!("{source}{}", of_group(&group)),
+        Some(other) => format!("{source}[{}]", of(&other)),
         None if remote.is_panic() => format!("{source}!{}", remote.message()),
         None => format!("{source}:{}", remote.message()),
     }
