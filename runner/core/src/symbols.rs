@@ -84,7 +84,7 @@ impl Module {
             (offset, size, s.address())
         };
         let segments = object.segments().map(segment).collect();
-        let exported = object.dynamic_symbols().filter(|symbol| symbol.is_definition());
+        let exported = object.dynamic_symbols().filter(ObjectSymbol::is_definition);
         let exported = exported.filter_map(|symbol| {
             Some((symbol.address(), symbol.size(), symbol.name().ok()?.to_owned()))
         });

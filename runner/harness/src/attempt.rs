@@ -12,6 +12,7 @@ use std::thread;
 
 use runner_core::memory::Memory;
 use runner_core::protocol::{Attempt, Capture, Done, variable};
+use runner_core::report::BODY_THREAD;
 
 use crate::case::{Case, SkipRequest, chain_of};
 use crate::registry::{self, Body, RegisteredTest};
@@ -93,7 +94,7 @@ fn beside(main_loop: Option<MainLoop>, body: impl FnOnce() -> Done + Send) -> Do
         None => (None, None),
     };
     thread::scope(|scope| {
-        let builder = thread::Builder::new().name("body".into());
+        let builder = thread::Builder::new().name(BODY_THREAD.into());
         let started = builder.spawn_scoped(scope, move || {
             let done = body();
             if let Some(stop) = stop {

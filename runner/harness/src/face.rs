@@ -39,7 +39,7 @@ pub(crate) fn run(target: &Target, hooks: &'static Hooks) -> ExitCode {
             target.name, target.package
         )),
         Ok(cases) if arguments.list => {
-            let trials = cases.iter().map(|case| listed(case)).collect();
+            let trials = cases.iter().map(listed).collect();
             libtest_mimic::run(&arguments, trials).exit_code()
         }
         Ok(cases) => match selected(cases, &arguments) {

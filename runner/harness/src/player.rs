@@ -109,7 +109,7 @@ impl Player {
             Err(error) => {
                 let output = client.memory.output();
                 let message = format!("its supervisor (pid {}) {error}", client.pid);
-                self.bury(client);
+                self.bury(client.pid);
                 Played { outcome: Outcome::RunnerFault { message }, facts: None, output }
             }
         }
@@ -128,10 +128,10 @@ impl Player {
 
     /// Ends a supervisor that cannot be talked to, and what its attempt leaves to us: every child
     /// of this process is a supervisor or such an orphan.
-    fn bury(&self, client: Client) {
-        let _ = kill(client.pid, Signal::SIGKILL);
-        let _ = waitpid(client.pid, None);
-        lock(&self.supervisors).retain(|pid| *pid != client.pid);
+    fn bury(&self, supervisor: Pid) {
+        let _ = kill(supervisor, Signal::SIGKILL);
+        let _ = waitpid(supervisor, None);
+        lock(&self.supervisors).retain(|pid| *pid != supervisor);
         let until = Instant::now() + BURIAL_PATIENCE;
         while Instant::now() < until {
             let supervisors = lock(&self.supervisors).clone();
