@@ -32,7 +32,8 @@ pub(super) fn spawn(order: Order) -> Result<Process, Failed> {
     let (path, title, tokio) = match &order.program {
         Some(program) => (program.as_os_str(), program.clone().into_os_string(), Tokio::Unknown),
         None if birth::has_entry() => {
-            (OsStr::new(SELF), title::of(&order.name, order.uuid).into(), descriptors::tokio())
+            let title = title::room_for(&title::of(&order.name, order.uuid));
+            (OsStr::new(SELF), title.into(), descriptors::tokio())
         }
         None => return Err(Unavailable::NoEntry.into()),
     };
@@ -44,7 +45,7 @@ pub(super) fn spawn(order: Order) -> Result<Process, Failed> {
 /// Starts this program in another role than an actor's.
 pub(super) fn spawn_role(role: Role, socket: RawFd, title: &str) -> Result<Process, Failed> {
     let summons = summon(socket, descriptors::tokio(), role)?;
-    Image::prepare(OsStr::new(SELF), title.into(), &summons, &[])
+    Image::prepare(OsStr::new(SELF), title::room_for(title).into(), &summons, &[])
         .map_err(Failed::at(Step::Prepare))?
         .launch()
 }

@@ -43,9 +43,9 @@ pub(super) fn check() -> Result<(), Unavailable> {
 }
 
 /// To be called on the spawner, whose end would take a side-car along that it started.
-pub(super) fn spawn(order: Order) -> Result<Process, Failed> {
+pub(super) fn spawn(order: &Order) -> Result<Process, Failed> {
     check()?;
-    globals().sidecars.spawn(&order)
+    globals().sidecars.spawn(order)
 }
 
 /// Forks the side-car. To be called while this is the only thread.
@@ -221,15 +221,12 @@ pub(super) fn serve(socket: OwnedFd) -> ! {
 }
 
 fn serve_owner(mut socket: UnixStream, owner: Pid) -> ! {
-    let orphaned = prctl::set_pdeathsig(Signal::SIGKILL).is_err() || Pid::parent() != owner;
-    while !orphaned {
-        match receive::<Request>(&mut socket) {
-            Ok(Some((request, Some(link)))) => {
-                if answer(&mut socket, request, link, owner).is_err() {
-                    break;
-                }
+    // An owner that was gone before the signal was asked for is noticed as the end of the stream.
+    if prctl::set_pdeathsig(Signal::SIGKILL).is_ok() {
+        while let Ok(Some((request, Some(link)))) = receive(&mut socket) {
+            if answer(&mut socket, request, link, owner).is_err() {
+                break;
             }
-            Ok(Some((_, None)) | None) | Err(_) => break,
         }
     }
     kernel::leave(0)

@@ -162,16 +162,16 @@ pub(super) fn fork_raw(parentage: Parentage) -> io::Result<RawFork> {
         };
     // SAFETY: without CLONE_VM the child runs on a copy of this memory, with one thread as the caller promises. The
     // kernel writes a descriptor into `pidfd`, and into the child's copy of the thread id what belongs there.
-    match Errno::result(unsafe {
+    let answer = Errno::result(unsafe {
         libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>())
-    })? {
-        0 => Ok(RawFork::Child),
-        // SAFETY: the kernel made this descriptor, close-on-exec, and nobody else owns it.
-        pid => Ok(RawFork::Parent {
-            child: Pid::from_raw(pid as i32),
-            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
-        }),
+    })?;
+    if answer == 0 {
+        return Ok(RawFork::Child);
     }
+    // SAFETY: the kernel made this descriptor, close-on-exec, and nobody else owns it.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    #[expect(clippy::cast_possible_truncation, reason = "a pid is an int")]
+    Ok(RawFork::Parent { child: Pid::from_raw(answer as i32), pidfd })
 }
 
 /// Where libc keeps the calling thread's id, as it told the kernel when the thread began.

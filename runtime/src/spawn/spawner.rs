@@ -63,7 +63,7 @@ fn run(jobs: &mpsc::Receiver<Job>) {
         job.serve(|order| match order.backend {
             Backend::Exec => exec::spawn(order),
             Backend::Fork => fork::spawn(order),
-            Backend::Forkserver => forkserver::spawn(order),
+            Backend::Forkserver => forkserver::spawn(&order),
             Backend::Thread | Backend::ThreadForkserver => {
                 unreachable!("{} is not the spawner's", order.backend)
             }

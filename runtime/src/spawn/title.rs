@@ -15,6 +15,14 @@ pub(super) fn of(name: &str, uuid: Uuid) -> String {
     format!("actor[{name}@{}]", &digits[..8])
 }
 
+/// The bytes a fresh image of this program gets for its command line: enough for its forked descendants' titles.
+const ROOM_BYTES: usize = 80;
+
+/// `title` for a fresh image that will call [`set`] or [`set_line`].
+pub(super) fn room_for(title: &str) -> String {
+    format!("{title:<ROOM_BYTES$}")
+}
+
 /// Names the process of an actor. To be called while this is the only thread.
 pub(super) fn set(name: &str, uuid: Uuid) {
     command_line(&of(name, uuid));
@@ -81,14 +89,19 @@ fn command_line(title: &str) {
     }
 }
 
-/// Points the argument array at copies, so that `std::env::args` goes on to say what the program was given.
+/// Points the argument array at copies, so that `std::env::args` goes on to say what the program was given, less the
+/// padding of [`room_for`].
 fn save_arguments() {
     let argv = ARGV.load(Ordering::Relaxed);
     for index in 0..ARGC.load(Ordering::Relaxed) {
         // SAFETY: as in `remember`; the copy is leaked, as the original lived as long as the process.
         unsafe {
             let argument = argv.add(index);
-            *argument = CStr::from_ptr(*argument).to_owned().into_raw();
+            let text = CStr::from_ptr(*argument).to_bytes();
+            let shown = if index == 0 { text.trim_ascii_end() } else { text };
+            if let Ok(copy) = CString::new(shown) {
+                *argument = copy.into_raw();
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use runtime::spawn::{Backend, Exit, Pid, Signalled, Step, Unavailable, spawn};
 
 use crate::actor::{Actor, refusal, replace_side_car, request};
 use crate::driver::eventually;
-use crate::proc::{children, is_gone, names_of_threads, parent_of, pid, state};
+use crate::proc::{children, is_gone, names_of_threads, open_files, parent_of, pid, state};
 use crate::variables::set_var;
 
 pub(crate) async fn speaks_over_its_link(backend: Backend) {
@@ -129,16 +129,25 @@ pub(crate) async fn ends_when_it_is_dropped(backend: Backend) {
 }
 
 pub(crate) async fn is_named(backend: Backend) {
-    let actor = Actor::start(backend).await;
+    let mut actor = Actor::start(backend).await;
+    let title = |process: Pid| {
+        let line = fs::read(format!("/proc/{process}/cmdline")).expect("/proc");
+        String::from_utf8(line).expect("text").trim_end_matches('\0').to_owned()
+    };
     let uuid = actor.child.uuid().simple().to_string();
-    let line = fs::read(format!("/proc/{}/cmdline", actor.pid())).expect("/proc");
-    let line = String::from_utf8(line).expect("text");
-    assert_eq!(line.trim_end_matches('\0'), format!("actor[pupil@{}]", &uuid[..8]));
+    assert_eq!(title(actor.pid()), format!("actor[pupil@{}]", &uuid[..8]));
     assert_eq!(
         names_of_threads(actor.pid()),
         ["pupil", "pupil"],
         "the main thread and the actor's"
     );
+    for below in Backend::ALL.into_iter().filter(|below| below.is_process()) {
+        let grandchild = title(pid(&actor.ask(&format!("child {below}"))));
+        assert!(
+            grandchild.starts_with("actor[grandchild@") && grandchild.ends_with(']'),
+            "{grandchild}"
+        );
+    }
     actor.hang_up().wait().await;
 }
 
@@ -199,6 +208,12 @@ pub(crate) async fn gets_no_descriptor_but_its_own(backend: Backend) {
     assert!(!open.contains("/status"), "{open}");
     assert!(open.contains("/maps"), "{open}");
     assert!(numbers.len() <= 3 + 2 + 2 + 1 + 1 + 1, "{open}");
+    // Not even the ends of tokio's pair are shared: a signal to one of the two would wake the other.
+    let ours = open_files(Pid::this());
+    let shared = open_files(actor.pid())
+        .into_iter()
+        .filter(|file| file.starts_with("socket:") && ours.contains(file));
+    assert_eq!(shared.collect::<Vec<_>>(), Vec::<String>::new());
     drop(inheritable);
     actor.hang_up().wait().await;
     sibling.hang_up().wait().await;
@@ -302,12 +317,24 @@ pub(crate) async fn leaves_nothing_in_its_group_when_dead(backend: Backend) {
     assert!(is_gone(orphan));
 }
 
+pub(crate) async fn adopts_what_its_children_leave(backend: Backend) {
+    let mut actor = Actor::start(backend).await;
+    let grandchild = pid(&actor.ask("child exec"));
+    let left = [pid(&actor.ask("relay sleeper")), pid(&actor.ask("relay sleeper daemon"))];
+    kill(grandchild, Signal::SIGKILL).expect("a live grandchild");
+    for orphan in left {
+        eventually("the orphan is adopted", || parent_of(orphan) == Some(actor.pid()));
+    }
+    actor.child.kill_subtree().await;
+    assert!([grandchild].into_iter().chain(left).all(is_gone));
+}
+
 pub(crate) async fn dies_with_its_parent(backend: Backend) {
     for middle in Backend::ALL.into_iter().filter(|middle| middle.is_process()) {
         let mut actor = Actor::start(middle).await;
         let grandchild = pid(&actor.ask(&format!("child {backend}")));
         // It does not hear that its link has ended, and is not asked.
-        actor.tell("relay-tell spin");
+        assert_eq!(actor.ask("relay spin"), "spinning");
         kill(actor.pid(), Signal::SIGKILL).expect("a live child");
         assert_eq!(actor.child.wait().await, Exit::Signal(Signal::SIGKILL as i32));
         eventually("the grandchild is dead", || state(grandchild).is_none_or(|state| state == 'Z'));

@@ -4,7 +4,9 @@
 //! case, as `cargo nextest run` would. Started for one (`--exact NAME --nocapture`), it runs that case: the main
 //! thread is the fork server, the case has another.
 
+use std::fs::File;
 use std::future::Future;
+use std::io::{Read, Seek};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::process::{Command, ExitCode};
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use runtime::spawn::{InitOptions, Stopper, init};
 
@@ -48,14 +51,21 @@ pub(crate) fn main(cases: Vec<Case>) -> ExitCode {
     }
 }
 
+/// What it writes goes to memory, not to a pipe: a process that a failing case leaves would hold a pipe open.
 fn run_apart(name: &str) -> Result<(), Failed> {
-    let program = std::env::current_exe()?;
-    let output = Command::new(program).args(["--exact", name, "--nocapture"]).output()?;
-    if output.status.success() {
+    let mut written = File::from(memfd_create(c"output", MFdFlags::MFD_CLOEXEC)?);
+    let status = Command::new(std::env::current_exe()?)
+        .args(["--exact", name, "--nocapture"])
+        .stdout(written.try_clone()?)
+        .stderr(written.try_clone()?)
+        .status()?;
+    if status.success() {
         return Ok(());
     }
-    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-    Err(format!("{}\n{out}{err}", output.status).into())
+    let mut output = Vec::new();
+    written.rewind()?;
+    written.read_to_end(&mut output)?;
+    Err(format!("{status}\n{}", String::from_utf8_lossy(&output)).into())
 }
 
 /// Ends the main thread's service of forks while a case runs.

@@ -92,12 +92,16 @@ const CONTRACT: &[Clause] = &[
     clause!(contract::is_killed_while_it_is_stopped, &[Killable]),
     clause!(contract::is_killed_with_all_below_it, &[SubtreeKill]),
     clause!(contract::leaves_nothing_in_its_group_when_dead, &[SubtreeKill]),
+    clause!(contract::adopts_what_its_children_leave, &[SubtreeKill]),
     clause!(contract::dies_with_its_parent, &[ParentDeath]),
 ];
 
 const STRESS: &[Clause] = &[clause!(stress::no_child_hangs, &[InheritsHeap])];
 
-const PARTICULAR: &[(&str, fn() -> Body)] = &[
+/// A name, and what to run.
+type Particular = (&'static str, fn() -> Body);
+
+const PARTICULAR: &[Particular] = &[
     single!(particular::the_five_mechanisms_are_five),
     single!(particular::a_thread_that_spins_is_abandoned_and_listed),
     single!(particular::a_thread_cannot_have_an_environment),

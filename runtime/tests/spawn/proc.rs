@@ -68,6 +68,16 @@ pub(crate) fn stat(process: Pid, field: usize) -> Option<String> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(field).map(ToOwned::to_owned)
 }
 
+/// What the descriptors of a process refer to, its standard streams excepted.
+pub(crate) fn open_files(process: Pid) -> Vec<String> {
+    let entries = fs::read_dir(format!("/proc/{process}/fd")).expect("/proc").flatten();
+    let others =
+        entries.filter(|entry| !["0", "1", "2"].iter().any(|number| entry.file_name() == *number));
+    others
+        .filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.display().to_string()))
+        .collect()
+}
+
 /// A pid in an answer or a file.
 pub(crate) fn pid(answer: &str) -> Pid {
     Pid::from_raw(answer.parse().unwrap_or_else(|_| panic!("not a pid: {answer}")))

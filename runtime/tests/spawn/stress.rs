@@ -63,9 +63,7 @@ impl Noise {
         let makers: [(&str, fn()); 6] = [
             ("prints", || println!("a line {:?}", std::time::Instant::now())),
             ("complains", || eprintln!("another line {:?}", std::time::Instant::now())),
-            ("allocates", || {
-                drop(black_box((0..64).map(|size| vec![0u8; size * 100]).collect::<Vec<_>>()))
-            }),
+            ("allocates", allocate),
             ("commands", || assert!(Command::new("true").status().expect("true").success())),
             ("sets", || set_var("SPAWN_STRESS_NOISE", "loud")),
             ("panics", || drop(catch_unwind(|| panic!("as it should")))),
@@ -87,4 +85,9 @@ impl Noise {
         self.over.store(true, Ordering::Relaxed);
         self.threads.into_iter().for_each(|thread| thread.join().expect("no noise fails"));
     }
+}
+
+/// Sizes that malloc treats in different ways.
+fn allocate() {
+    drop(black_box((0..64).map(|size| vec![0u8; size * 100]).collect::<Vec<_>>()));
 }
