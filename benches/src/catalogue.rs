@@ -9,7 +9,9 @@ use crate::suite::{LineSide, SLOTS, Selection, Spawning, Target};
 
 /// All figures, in the order of the specification.
 pub(crate) fn all() -> Vec<Figure> {
-    let mut figures = vec![case(Selection::Sync), case(Selection::Async), start_to_first_case(), line()];
+    let mut figures = vec![case(Selection::Sync), case(Selection::Async), start_to_first_case()];
+    figures.push(line("fresh memory", "captured-line", LineSide::Println));
+    figures.push(line("memory used before", "captured-line-flood", LineSide::PrintlnAfterFlood));
     for place in [Place::Free, Place::OneCore] {
         figures.extend(Backend::ALL.map(|backend| start(backend, place)));
     }
@@ -76,14 +78,14 @@ fn start_to_first_case() -> Figure {
     }
 }
 
-fn line() -> Figure {
+fn line(memory: &str, name: &str, ours: LineSide) -> Figure {
     Figure {
-        name: "captured-line".to_owned(),
+        name: name.to_owned(),
         place: Place::Free,
-        ours: side("println! of 80 bytes in a case, captured", Probe::Line(LineSide::Println)),
+        ours: side(format!("println! of 80 bytes in a case, captured, into {memory}"), Probe::Line(ours)),
         floor: Some(side("copy of 80 bytes and an atomic add", Probe::Line(LineSide::Copy))),
         peers: vec![side(
-            "write(2) of 80 bytes into a pipe, emptied between batches",
+            "write(2) of 80 bytes into a pipe, which is emptied while the clock stands",
             Probe::Line(LineSide::PipeWrite),
         )],
         bar: Bar { floors: None, peer: at_least(3.0, Some(5.0)) },

@@ -14,8 +14,6 @@ use crate::suite;
 pub(crate) struct Products {
     /// The release runner.
     pub(crate) runner: PathBuf,
-    /// The release test target with the captured line.
-    pub(crate) line: PathBuf,
     /// A folder for files of a run.
     pub(crate) scratch: PathBuf,
 }
@@ -28,9 +26,9 @@ impl Products {
     pub(crate) fn build() -> Result<Self> {
         eprintln!("building the runner and its suites, release");
         let runner = executable("runner", &["build", "--release", "-p", "runner", "--bin", "runner"])?;
-        let line = executable("line", &suite::build_arguments(&["trivial", "line", "plain"]))?;
+        executable("trivial", &suite::build_arguments(&["trivial", "line", "plain"]))?;
         let scratch = scratch(&runner)?;
-        Ok(Self { runner, line, scratch })
+        Ok(Self { runner, scratch })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Figures of whole runs, by the wall clock: our runner, cargo-nextest, cargo, and a suite binary.
+//! Figures of runs: our runner, cargo-nextest, and cargo itself; by the wall clock, but for a line inside a case.
 //!
 //! What a run costs whatever it runs (cargo, listing, the start) is measured by a run of one case, and taken off.
 
@@ -40,8 +40,10 @@ pub(crate) enum Spawning {
 /// Ways of a line out of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LineSide {
-    /// `println!`, captured.
+    /// `println!`, captured, into fresh memory.
     Println,
+    /// The same, into memory that was used before.
+    PrintlnAfterFlood,
     /// write(2) into a pipe.
     PipeWrite,
     /// A copy and an atomic add.
@@ -85,7 +87,7 @@ pub(crate) fn freshness() -> Result<f64> {
 /// Our runner over all cases of a module.
 pub(crate) fn runner_per_case(products: &Products, selection: Selection) -> Result<f64> {
     let module = selection.module();
-    let all = wall(&mut runner(products, &format!("test(/^{module}::/)")))?;
+    let all = wall(&mut runner(products, &format!("binary(=trivial) and test(/^{module}::/)")))?;
     let one = runner_once(products, selection)?;
     Ok(per_case(all, one, selection))
 }
@@ -96,7 +98,7 @@ pub(crate) fn runner_once(products: &Products, selection: Selection) -> Result<f
         Selection::Sync => FIRST,
         Selection::Async => FIRST_ASYNC,
     };
-    wall(&mut runner(products, &format!("test(={}::{first})", selection.module())))
+    wall(&mut runner(products, &format!("binary(=trivial) and test(={}::{first})", selection.module())))
 }
 
 fn runner(products: &Products, filterset: &str) -> Command {
@@ -104,8 +106,7 @@ fn runner(products: &Products, filterset: &str) -> Command {
     outside_of_cargo(&mut command);
     command
         .args(["run", "--release", "--manifest", concat!(env!("CARGO_MANIFEST_DIR"), "/runner.toml")])
-        .args(["-j", &SLOTS.to_string(), "--capture", "sys", "--spawn-backend", "none"])
-        .args(["-E", &format!("binary(=trivial) and {filterset}")]);
+        .args(["-j", &SLOTS.to_string(), "--capture", "sys", "--spawn-backend", "none", "-E", filterset]);
     command
 }
 
@@ -166,19 +167,18 @@ fn wall(command: &mut Command) -> Result<f64> {
     Err(BenchError::new(what, why))
 }
 
-/// Seconds per line of each batch, in a case that captures.
+/// Seconds per line of each batch, in a case of our runner that captures.
 pub(crate) fn line(products: &Products, side: LineSide) -> Result<Vec<f64>> {
-    let what = format!("a case of {}", products.line.display());
-    let answer = products.scratch.join("line.json");
     let test = match side {
         LineSide::Println => "println",
+        LineSide::PrintlnAfterFlood => "println_after_flood",
         LineSide::PipeWrite => "pipe_write",
         LineSide::Copy => "copy",
     };
-    let mut command = Command::new(&products.line);
-    outside_of_cargo(&mut command);
-    command.args(["--exact", &format!("{test}::none")]).env("BENCHES_ANSWER", &answer);
-    wall(&mut command)?;
+    let answer = products.scratch.join("line.json");
+    let what = format!("the answer of case {test}");
+    let mut command = runner(products, &format!("binary(=line) and test(={test})"));
+    wall(command.env("BENCHES_ANSWER", &answer))?;
     let text = fs::read(&answer).trying(&what)?;
     fs::remove_file(&answer).trying(&what)?;
     serde_json::from_slice(&text).trying(&what)

@@ -18,12 +18,22 @@ fn main() -> ExitCode {
 
 /// 80 with the newline.
 const LINE: &str = "a line of eighty bytes as a test might print it: 0123456789 0123456789 01234567";
-const BATCHES: usize = 200;
+const BATCHES: usize = 40;
 /// Fits into a pipe of the default size.
 const LINES: usize = 500;
+/// More than there is room for in a slot's memory.
+const FLOOD: usize = 1 << 19;
 
+/// Into memory that nothing was written to before: the kernel has to find each page of it.
 #[runner::test]
 fn println() -> TestResult {
+    answer(&batches(|| println!("{}", black_box(LINE)), || Ok(()))?)
+}
+
+/// Into memory that was written to before.
+#[runner::test]
+fn println_after_flood() -> TestResult {
+    (0..FLOOD).for_each(|_| println!("{}", black_box(LINE)));
     answer(&batches(|| println!("{}", black_box(LINE)), || Ok(()))?)
 }
 
