@@ -388,15 +388,8 @@ impl Decoder {
         if self.start == self.end {
             self.reset();
         }
-        // The peer chooses the length; memory is given for it as its bytes really come: no more than has come already.
-        let wanted = self.missing_bytes().clamp(READ_BYTES, READ_BYTES.max(self.end - self.start));
-        if self.buffer.len() - self.end < wanted {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        if self.buffer.len() - self.end < wanted {
-            self.buffer.resize(self.end + wanted, 0);
+        if self.buffer.len() - self.end < READ_BYTES {
+            self.make_room();
         }
         &mut self.buffer[self.end..]
     }
@@ -423,6 +416,18 @@ impl Decoder {
     /// Whether a frame has begun and not ended: an end of the stream now is a broken one.
     pub(crate) fn is_mid_frame(&self) -> bool {
         self.start < self.end
+    }
+
+    /// The peer chooses a frame's length; memory is given for it as its bytes really come, no more than has come already.
+    fn make_room(&mut self) {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let wanted = self.missing_bytes().clamp(READ_BYTES, READ_BYTES.max(self.end));
+        if self.buffer.len() - self.end < wanted {
+            self.buffer.resize(self.end + wanted, 0);
+        }
     }
 
     fn reset(&mut self) {

@@ -236,7 +236,7 @@ impl Supervisor {
 
     fn on_boot_failed(&mut self, failure: BootFailure) {
         self.omens.boot_failure = Some(failure);
-        self.begin_ending_unasked();
+        self.begin_ending(Ladder::begin_parting);
     }
 
     fn on_answer(&mut self, id: u64, reply: Reply) {
@@ -267,7 +267,7 @@ impl Supervisor {
 
     fn on_farewell(&mut self, failure: Option<RemoteError>) {
         self.omens.farewell = Some(Farewell { failure });
-        self.begin_ending_unasked();
+        self.begin_ending(Ladder::begin_parting);
     }
 
     fn on_closed(&mut self, closed: &Closed) {
@@ -276,7 +276,7 @@ impl Supervisor {
             Closed::Ended if self.omens.farewell.is_some() || self.omens.boot_failure.is_some() => {
             }
             // Most often the child is dead and its exit is the next event; if not, it is made to be.
-            Closed::Ended => self.begin_ending_unasked(),
+            Closed::Ended => self.begin_ending(Ladder::begin_unheard),
             Closed::Torn | Closed::Garbage(_) | Closed::Refused(_) => self.lose(closed.to_string()),
         }
     }
@@ -284,8 +284,9 @@ impl Supervisor {
     /// The channel is of no more use. The child sees its end, and has a moment to go by itself.
     fn lose(&mut self, reason: String) {
         self.channel = None;
+        self.answer_all(&Ended::Lost { reason: reason.clone() });
         self.omens.lost.get_or_insert(reason);
-        self.begin_ending_unasked();
+        self.begin_ending(Ladder::begin_unheard);
     }
 
     fn on_order(&mut self, order: Order) {
@@ -330,13 +331,10 @@ impl Supervisor {
     /// A child that is forced although nobody ordered its end is one that closed its channel and lived on: how it ends then
     /// is our doing, and is not reported as its own.
     fn note_silence(&mut self) {
-        let Omens { ordered, farewell, boot_failure, lost, .. } = &mut self.omens;
-        if ordered.is_none()
-            && farewell.is_none()
-            && boot_failure.is_none()
-            && self.channel.is_none()
-        {
-            lost.get_or_insert_with(|| "the other end closed it, and lived on".to_owned());
+        let Omens { ordered, farewell, boot_failure, .. } = &self.omens;
+        let is_silent = ordered.is_none() && farewell.is_none() && boot_failure.is_none();
+        if is_silent && self.channel.is_none() && self.omens.lost.is_none() {
+            self.lose("the other end closed it, and lived on".to_owned());
         }
     }
 
@@ -365,14 +363,13 @@ impl Supervisor {
         }
     }
 
-    /// The child ends of itself, or should.
-    fn begin_ending_unasked(&mut self) {
+    /// The child ends without having been asked, or should.
+    fn begin_ending(&mut self, begin: fn(&Timings, Means, Option<Duration>, Instant) -> Ladder) {
         if let Stage::Booting { .. } | Stage::Serving = self.stage {
             let now = Instant::now();
             let remaining = self.report.core.this.remaining(now);
-            self.stage = Stage::Ending {
-                ladder: Ladder::begin_unasked(self.timings(), self.means(), remaining, now),
-            };
+            self.stage =
+                Stage::Ending { ladder: begin(self.timings(), self.means(), remaining, now) };
         }
     }
 
@@ -392,7 +389,7 @@ impl Supervisor {
     fn end_unborn(mut self, error: Option<SpawnError>) {
         self.channel = None;
         let ended = self.ended(None);
-        self.line.calls.close(&ended);
+        self.answer_all(&ended);
         let told = match error {
             Some(error) => self.refused(&error),
             None => self.start_failure(None),
@@ -404,8 +401,7 @@ impl Supervisor {
     async fn end(mut self, child: &Child, exit: Exit) {
         self.channel = None;
         let ended = self.ended(Some(&exit));
-        self.line.calls.close(&ended);
-        self.close_only_call(&ended);
+        self.answer_all(&ended);
         if self.omens.unready.is_some() {
             let failure = self.start_failure(Some(exit.clone()));
             self.tell_starter(Err(failure));
@@ -419,7 +415,9 @@ impl Supervisor {
         self.report.make(End { exit: Some(exit), teardown }, failures);
     }
 
-    fn close_only_call(&mut self, ended: &Ended) {
+    /// All that waits for the child is told how it ended. The first telling counts.
+    fn answer_all(&mut self, ended: &Ended) {
+        self.line.calls.close(ended);
         if let Some(reply_tx) = self.reply_tx.take() {
             let _read = reply_tx.send(Err(NoValue::Ended(ended.clone())));
         }

@@ -97,17 +97,31 @@ impl Ladder {
         }
     }
 
-    /// The child ends or should end by itself, without having been asked: nobody can be, or need be.
-    pub(super) fn begin_unasked(
+    /// The child has said that it ends: it only has to do it.
+    pub(super) fn begin_parting(
         timings: &Timings,
         means: Means,
         remaining: Option<Duration>,
         now: Instant,
     ) -> Ladder {
         let mut ladder = Ladder::begin(timings, means, remaining, now);
-        ladder.rung = Rung::Soft;
-        // The rung it stands on can only be stepped down from: a process of which nothing is heard has this long to be dead.
-        ladder.deadline = Some(now + ladder.waits.terminate.min(ladder.waits.soft));
+        (ladder.rung, ladder.deadline) = (Rung::Soft, Some(now + ladder.waits.soft));
+        ladder
+    }
+
+    /// The child's channel is gone, and with it the means of asking: most often because it is dead, which is known in a
+    /// moment. What waits for it is not to wait long if not.
+    pub(super) fn begin_unheard(
+        timings: &Timings,
+        means: Means,
+        remaining: Option<Duration>,
+        now: Instant,
+    ) -> Ladder {
+        let mut ladder = Ladder::begin_parting(timings, means, remaining, now);
+        ladder.deadline = match means {
+            Means::Process => Some(now + ladder.waits.terminate.min(ladder.waits.soft)),
+            Means::Thread => ladder.deadline,
+        };
         ladder
     }
 
@@ -292,8 +306,19 @@ mod tests {
     #[test]
     fn a_child_nothing_is_heard_of_is_not_asked() {
         let start = Instant::now();
-        let mut ladder = Ladder::begin_unasked(&Timings::default(), Means::Process, None, start);
+        let mut ladder = Ladder::begin_unheard(&Timings::default(), Means::Process, None, start);
         assert_eq!(ladder.deadline(), Some(start + ms(250)));
         assert_eq!(ladder.on_deadline(start + ms(250)), Duty::Terminate);
+        assert_eq!(
+            rungs(ladder, start + ms(251)),
+            [(Rung::Soft, ms(250)), (Rung::Terminate, ms(1))]
+        );
+    }
+
+    #[test]
+    fn a_child_that_said_farewell_has_the_soft_wait_to_go() {
+        let start = Instant::now();
+        let ladder = Ladder::begin_parting(&Timings::default(), Means::Process, None, start);
+        assert_eq!(ladder.deadline(), Some(start + ms(1600)));
     }
 }

@@ -7,6 +7,7 @@ mod boots;
 mod calls;
 mod cancels;
 mod deaths;
+mod gate;
 mod nurseries;
 mod orphans;
 

@@ -1,9 +1,12 @@
 //! Nurseries: who fails, who is cancelled, what comes back.
 
-use std::time::{Duration, SystemTime};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use runtime::{Error, Nursery, Rung, nursery};
 use serde::{Deserialize, Serialize};
+
+use crate::gate::{self, Gate};
 
 crate::cases![None => [
     a_one_shot_ends_the_scope_with_its_value,
@@ -36,9 +39,8 @@ async fn fail(number: u64) -> Result<(), Numbered> {
 }
 
 #[runtime::remote]
-async fn fail_at(number: u64, at: SystemTime) -> Result<(), Numbered> {
-    let left = at.duration_since(SystemTime::now()).unwrap_or_default();
-    tokio::time::sleep(left).await;
+async fn fail_behind(number: u64, gate: PathBuf) -> Result<(), Numbered> {
+    gate::pass(gate);
     Err(Numbered(number))
 }
 
@@ -48,14 +50,14 @@ async fn sleep_for_ever() {
 }
 
 #[runtime::remote]
-async fn two_that_fail(depth: u32, at: SystemTime) -> runtime::Result<()> {
+async fn two_that_fail(depth: u32, gate: PathBuf) -> runtime::Result<()> {
     nursery(async |n| {
         for number in 0..2 {
             let name = format!("{depth}.{number}");
             if depth == 1 {
-                n.run_in_actor::<fail_at>(name, (number, at)).await?;
+                n.run_in_actor::<fail_behind>(name, (number, gate.clone())).await?;
             } else {
-                n.run_in_actor::<two_that_fail>(name, (depth - 1, at)).await?;
+                n.run_in_actor::<two_that_fail>(name, (depth - 1, gate.clone())).await?;
             }
         }
         Ok(())
@@ -143,11 +145,13 @@ async fn a_failing_child_cancels_its_siblings_and_the_body() -> runtime::Result<
 }
 
 async fn twenty_five_that_fail_at_once_are_all_there_in_order() -> runtime::Result<()> {
-    let at = SystemTime::now() + Duration::from_millis(1500);
     let ended: runtime::Result<()> = nursery(async |n| {
+        let gate = Gate::closed();
         for number in 0..25 {
-            n.run_in_actor::<fail_at>(format!("failing {number}"), (number, at)).await?;
+            n.run_in_actor::<fail_behind>(format!("failing {number}"), (number, gate.path()))
+                .await?;
         }
+        gate.open_for(25).await;
         Ok(())
     })
     .await;
@@ -156,11 +160,13 @@ async fn twenty_five_that_fail_at_once_are_all_there_in_order() -> runtime::Resu
 }
 
 async fn nested_groups_cross_with_their_members() -> runtime::Result<()> {
-    let at = SystemTime::now() + Duration::from_millis(1500);
-    let top = nursery(async |n| {
-        n.run_in_actor::<two_that_fail>("top", (3, at)).await?.await.map_err(Error::from)
-    });
-    let ended = top.await;
+    let ended: runtime::Result<()> = nursery(async |n| {
+        let gate = Gate::closed();
+        n.run_in_actor::<two_that_fail>("top", (3, gate.path())).await?;
+        gate.open_for(8).await;
+        Ok(())
+    })
+    .await;
     let error = ended.unwrap_err();
     let Error::Remote(remote) = &error else { panic!("{error:?}") };
     let group = remote.group().expect("two branches failed");
