@@ -1,0 +1,44 @@
+//! A gate at which actors wait, to go through at once. Waiting blocks the actor: no cancel is read until it is through.
+
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use tokio::net::UnixListener;
+
+pub(crate) struct Gate {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Gate {
+    pub(crate) fn closed() -> Gate {
+        let path = std::env::temp_dir().join(format!("gate-{}", std::process::id()));
+        Gate { listener: UnixListener::bind(&path).expect("a new path"), path }
+    }
+
+    /// What those who are to wait are given.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    /// Opens once so many wait.
+    pub(crate) async fn open_for(self, count: usize) {
+        let mut waiting = Vec::new();
+        while waiting.len() < count {
+            waiting.push(self.listener.accept().await.expect("somebody comes"));
+        }
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.path).expect("it is there");
+    }
+}
+
+/// Waits at a gate until it opens.
+pub(crate) fn pass(gate: PathBuf) {
+    let mut connection = UnixStream::connect(gate).expect("a gate");
+    assert_eq!(connection.read(&mut [0]).expect("its end"), 0);
+}
