@@ -15,8 +15,8 @@
 //! ipc         channels; knows no process
 //! actor       this actor: who it is, the tasks it owns, what it was told of its end
 //! rpc         functions, portals, calls, and serving them
-//! supervise   nurseries, the life of a child, the kill ladder: joins ipc and spawn
 //! boot        how a program and each of its actors begin and end
+//! supervise   nurseries, the life of a child, the kill ladder: joins ipc and spawn, starts what boot runs
 //! ```
 
 pub mod spawn;
@@ -37,6 +37,15 @@ pub use error::{
 };
 pub use msg::{FRAME_LIMIT_BYTES, Timings};
 pub use rpc::{Actor, Function, Portal, Remote};
+/// For `impl Counter` comes `CounterHandle`, with the same methods, each returning a [`Result`] with a [`CallError`], and those of a
+/// [`Portal`]. Methods that take `&self` run side by side; one that takes `&mut self` runs alone, and who comes first is served
+/// first. Functions that are not `async`, and those without a receiver, are left to the type's own use.
+///
+/// The state is made in the actor, by `new` if the block has one (it may take arguments, be `async`, and return a `Result`), else by
+/// [`Default`]. A method that panics fails its call; the state is kept as the panic left it.
+///
+/// The handle is as visible as the most visible function of the block; `#[runtime::actor(pub)]` says otherwise.
+pub use runtime_macros::actor;
 /// The function takes nothing and returns what a `main` may. Before it runs, a process that was started to be an actor is
 /// diverted to be that; after it, all of its tree has ended. The root actor runs on a thread of its own, named `root`; the main
 /// thread serves `thread_forkserver`. The variable `RUNTIME_BACKEND` names the backend of children for which none is named.
@@ -48,15 +57,6 @@ pub use runtime_macros::main;
 /// its error, and implements [`std::error::Error`]. [`Error`] is such an error: a function that returns [`Result<T>`](Result) passes
 /// on whatever went wrong.
 pub use runtime_macros::remote;
-/// For `impl Counter` comes `CounterHandle`, with the same methods, each returning a [`Result`] with a [`CallError`], and those of a
-/// [`Portal`]. Methods that take `&self` run side by side; one that takes `&mut self` runs alone, and who comes first is served
-/// first. Functions that are not `async`, and those without a receiver, are left to the type's own use.
-///
-/// The state is made in the actor, by `new` if the block has one (it may take arguments, be `async`, and return a `Result`), else by
-/// [`Default`]. A method that panics fails its call; the state is kept as the panic left it.
-///
-/// The handle is as visible as the most visible function of the block; `#[runtime::actor(pub)]` says otherwise.
-pub use runtime_macros::actor;
 pub use spawn::{Backend, Capabilities, Capability, Exit, InitError, MainLoop, Stopper};
 pub use supervise::{Nursery, OneShot, Start, nursery, target};
 

@@ -57,7 +57,7 @@ fn failure(error: Error) -> StartFailure {
 async fn start(number: u64) -> Error {
     let started =
         nursery(async |n| n.start::<Picky>("picky").with((number,)).await.map(|_| ())).await;
-    started.unwrap_err()
+    started.expect_err("it fails")
 }
 
 async fn a_constructor_takes_arguments_and_may_fail() -> runtime::Result<()> {
@@ -105,7 +105,7 @@ async fn a_dropped_start_leaves_nothing() -> runtime::Result<()> {
         let start = n.start::<Picky>("picky").with((1000,));
         let _elapsed = tokio::time::timeout(Duration::from_millis(200), start.into_future())
             .await
-            .unwrap_err();
+            .expect_err("it fails");
         Ok(())
     })
     .await
@@ -115,7 +115,7 @@ async fn a_program_that_is_no_actor_fails_at_once() -> runtime::Result<()> {
     let begun = Instant::now();
     nursery(async |n| {
         let started = n.actor("false").program("/bin/false").await;
-        let failed = failure(started.unwrap_err());
+        let failed = failure(started.expect_err("it fails"));
         assert_eq!((failed.step, failed.exit), (StartStep::Handshake, Some(Exit::Code(1))));
         Ok(())
     })
@@ -127,7 +127,7 @@ async fn a_program_that_is_no_actor_fails_at_once() -> runtime::Result<()> {
 async fn a_program_that_does_not_exist_is_refused() -> runtime::Result<()> {
     nursery(async |n| {
         let started = n.actor("nobody").program("/no/such/program").await;
-        let failed = failure(started.unwrap_err());
+        let failed = failure(started.expect_err("it fails"));
         assert_eq!(failed.step, StartStep::Spawn);
         assert!(failed.last_words.expect("a reason").contains("No such file"));
         Ok(())

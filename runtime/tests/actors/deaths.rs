@@ -95,7 +95,7 @@ where
     })
     .await;
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-    (told.expect("the body saw it"), exit_in(ended.unwrap_err()))
+    (told.expect("the body saw it"), exit_in(ended.expect_err("it fails")))
 }
 
 async fn a_call_to_an_actor_that_is_killed_ends() -> runtime::Result<()> {
@@ -119,7 +119,7 @@ async fn a_killed_one_shot_fails_the_scope() -> runtime::Result<()> {
         Ok(())
     })
     .await;
-    assert_eq!(exit_in(ended.unwrap_err()), Exit::Signal(9));
+    assert_eq!(exit_in(ended.expect_err("it fails")), Exit::Signal(9));
     Ok(())
 }
 
@@ -130,7 +130,7 @@ async fn an_idle_actor_that_dies_fails_the_scope() -> runtime::Result<()> {
         std::future::pending().await
     })
     .await;
-    assert_eq!(exit_in(ended.unwrap_err()), Exit::Signal(9));
+    assert_eq!(exit_in(ended.expect_err("it fails")), Exit::Signal(9));
     Ok(())
 }
 
@@ -142,7 +142,7 @@ async fn what_an_actor_leaves_behind_when_killed_is_killed() -> runtime::Result<
     })
     .await;
     // That no process is left is looked at after every case.
-    assert_eq!(exit_in(ended.unwrap_err()), Exit::Signal(9));
+    assert_eq!(exit_in(ended.expect_err("it fails")), Exit::Signal(9));
     Ok(())
 }
 
@@ -154,7 +154,9 @@ async fn an_actor_that_sends_garbage_loses_its_channel() -> runtime::Result<()> 
         Ok(())
     })
     .await;
-    for error in [told.expect("the body saw it").unwrap_err(), ended.unwrap_err()] {
+    for error in
+        [told.expect("the body saw it").expect_err("it fails"), ended.expect_err("it fails")]
+    {
         let Error::ChannelLost { reason, .. } = error else { panic!("{error:?}") };
         assert!(reason.contains("garbage"), "{reason}");
     }

@@ -104,7 +104,7 @@ async fn a_one_shot_that_is_not_read_still_fails_the_scope() -> runtime::Result<
         Ok(())
     })
     .await;
-    assert_eq!(numbers(ended.unwrap_err()), [1]);
+    assert_eq!(numbers(ended.expect_err("it fails")), [1]);
     Ok(())
 }
 
@@ -126,7 +126,7 @@ async fn an_error_of_the_body_cancels_the_children() -> runtime::Result<()> {
         Err(Error::message("the body's own"))
     })
     .await;
-    assert_eq!(ended.unwrap_err().to_string(), "the body's own");
+    assert_eq!(ended.expect_err("it fails").to_string(), "the body's own");
     let teardown = daemon.expect("it was started").teardown().expect("it has ended");
     assert!(matches!(teardown.rung(), Some(Rung::Request | Rung::Soft)), "{teardown}");
     Ok(())
@@ -140,7 +140,7 @@ async fn a_failing_child_cancels_its_siblings_and_the_body() -> runtime::Result<
         std::future::pending().await
     })
     .await;
-    assert_eq!(numbers(ended.unwrap_err()), [3]);
+    assert_eq!(numbers(ended.expect_err("it fails")), [3]);
     Ok(())
 }
 
@@ -155,7 +155,7 @@ async fn twenty_five_that_fail_at_once_are_all_there_in_order() -> runtime::Resu
         Ok(())
     })
     .await;
-    assert_eq!(numbers(ended.unwrap_err()), (0..25).collect::<Vec<_>>());
+    assert_eq!(numbers(ended.expect_err("it fails")), (0..25).collect::<Vec<_>>());
     Ok(())
 }
 
@@ -167,7 +167,7 @@ async fn nested_groups_cross_with_their_members() -> runtime::Result<()> {
         Ok(())
     })
     .await;
-    let error = ended.unwrap_err();
+    let error = ended.expect_err("it fails");
     let Error::Remote(remote) = &error else { panic!("{error:?}") };
     let group = remote.group().expect("two branches failed");
     assert_eq!(group.members().len(), 2);
@@ -219,7 +219,8 @@ async fn a_dropped_nursery_future_cancels_its_children() -> runtime::Result<()> 
         daemon = Some(n.actor("daemon").expose::<value>().await?);
         std::future::pending::<runtime::Result<()>>().await
     });
-    let _elapsed = tokio::time::timeout(Duration::from_millis(500), forever).await.unwrap_err();
+    let _elapsed =
+        tokio::time::timeout(Duration::from_millis(500), forever).await.expect_err("it fails");
     let daemon = daemon.expect("it was started");
     daemon.wait_ended().await;
     assert!(!daemon.teardown().expect("it has ended").is_forced());
@@ -234,7 +235,7 @@ async fn a_failure_that_nobody_awaits_reaches_the_parent() -> runtime::Result<()
             .map_err(Error::from)
     })
     .await;
-    assert_eq!(numbers(ended.unwrap_err()), [7]);
+    assert_eq!(numbers(ended.expect_err("it fails")), [7]);
     Ok(())
 }
 
