@@ -5,7 +5,7 @@ use runtime::Backend;
 use crate::figure::{Bar, Figure, Limit, Place, Probe, Side};
 use crate::floor::Birth;
 use crate::job::{BURST, Job, Work};
-use crate::suite::{LineSide, SLOTS, Selection, Spawning, Target};
+use crate::suite::{LineSide, Run, SLOTS, Selection, Spawning, Target};
 
 /// All figures, in the order of the specification.
 pub(crate) fn all() -> Vec<Figure> {
@@ -28,7 +28,8 @@ fn case(selection: Selection) -> Figure {
         Selection::Sync => ("case-sync", nextest(cases), at_least(10.0, None)),
         Selection::Async => ("case-async", Vec::new(), None),
     };
-    let floor = Job::Measure { work: Work::FloorCase { slots: SLOTS }, place: Place::Free, samples: cases };
+    let floor =
+        Job::Measure { work: Work::FloorCase { slots: SLOTS }, place: Place::Free, samples: cases };
     Figure {
         name: name.to_owned(),
         place: Place::Free,
@@ -37,10 +38,12 @@ fn case(selection: Selection) -> Figure {
                 "`runner` over {cases} cases that do nothing minus over 1, per case; {SLOTS} slots, warm fork server, watchdog, \
                  capture and containment on"
             ),
-            Probe::RunnerPerCase(selection),
+            run(Run::RunnerPerCase(selection)),
         ),
         floor: Some(side(
-            format!("fork, two threads, wait, of a small process; {SLOTS} such loops at once, {cases} cases in all"),
+            format!(
+                "fork, two threads, wait, of a small process; {SLOTS} such loops at once, {cases} cases in all"
+            ),
             Probe::Job(floor),
         )),
         peers,
@@ -56,7 +59,10 @@ fn nextest(cases: usize) -> Vec<Side> {
         ("#[test]s, NEXTEST_DOUBLE_SPAWN=0", Target::Plain, Spawning::Single),
     ];
     let of = |(words, target, spawning): (&str, Target, Spawning)| {
-        side(format!("cargo nextest run, {cases} minus 1, {words}"), Probe::NextestPerCase(target, spawning))
+        side(
+            format!("cargo nextest run, {cases} minus 1, {words}"),
+            run(Run::NextestPerCase(target, spawning)),
+        )
     };
     sides.map(of).into()
 }
@@ -65,14 +71,17 @@ fn start_to_first_case() -> Figure {
     Figure {
         name: "run-of-one-case".to_owned(),
         place: Place::Free,
-        ours: side("`runner` over 1 case, nothing to build, start to exit", Probe::RunnerOnce),
-        floor: Some(side("cargo test --no-run, nothing to build", Probe::Freshness)),
+        ours: side("`runner` over 1 case, nothing to build, start to exit", run(Run::RunnerOnce)),
+        floor: Some(side("cargo test --no-run, nothing to build", run(Run::Freshness))),
         peers: vec![
             side(
                 "cargo nextest run of 1 case, the same test target",
-                Probe::NextestOnce(Target::Trivial, Spawning::Double),
+                run(Run::NextestOnce(Target::Trivial, Spawning::Double)),
             ),
-            side("cargo nextest run of 1 #[test]", Probe::NextestOnce(Target::Plain, Spawning::Double)),
+            side(
+                "cargo nextest run of 1 #[test]",
+                run(Run::NextestOnce(Target::Plain, Spawning::Double)),
+            ),
         ],
         bar: Bar { floors: None, peer: at_least(1.0, Some(2.0)) },
     }
@@ -82,11 +91,14 @@ fn line(memory: &str, name: &str, ours: LineSide) -> Figure {
     Figure {
         name: name.to_owned(),
         place: Place::Free,
-        ours: side(format!("println! of 80 bytes in a case, captured, into {memory}"), Probe::Line(ours)),
-        floor: Some(side("copy of 80 bytes and an atomic add", Probe::Line(LineSide::Copy))),
+        ours: side(
+            format!("println! of 80 bytes in a case, captured, into {memory}"),
+            run(Run::Line(ours)),
+        ),
+        floor: Some(side("copy of 80 bytes and an atomic add", run(Run::Line(LineSide::Copy)))),
         peers: vec![side(
             "write(2) of 80 bytes into a pipe, which is emptied while the clock stands",
-            Probe::Line(LineSide::PipeWrite),
+            run(Run::Line(LineSide::PipeWrite)),
         )],
         bar: Bar { floors: None, peer: at_least(3.0, Some(5.0)) },
     }
@@ -97,8 +109,12 @@ const STARTS: usize = 100;
 fn start(backend: Backend, place: Place) -> Figure {
     let (birth, how, floors) = match backend {
         Backend::Exec => (Birth::Exec, "exec of this program", at_most(2.0, Some(1.4))),
-        Backend::Forkserver => (Birth::Zygote, "fork by a zygote on request", at_most(2.5, Some(1.5))),
-        Backend::Fork | Backend::ThreadForkserver => (Birth::Fork, "libc's fork", at_most(2.5, Some(1.5))),
+        Backend::Forkserver => {
+            (Birth::Zygote, "fork by a zygote on request", at_most(2.5, Some(1.5)))
+        }
+        Backend::Fork | Backend::ThreadForkserver => {
+            (Birth::Fork, "libc's fork", at_most(2.5, Some(1.5)))
+        }
         Backend::Thread => (Birth::Thread, "a thread", at_most(3.0, Some(2.0))),
     };
     let job = |work| Probe::Job(Job::Measure { work, place, samples: STARTS });
@@ -121,7 +137,9 @@ fn burst() -> Figure {
         name: "burst-exec".to_owned(),
         place,
         ours: side(
-            format!("a program whose nursery has {BURST} one-shots on `exec` that fail at once, start to exit"),
+            format!(
+                "a program whose nursery has {BURST} one-shots on `exec` that fail at once, start to exit"
+            ),
             job(Work::Burst(Backend::Exec)),
         ),
         floor: Some(side(
@@ -137,12 +155,16 @@ const CALLS: usize = 5000;
 
 fn call(backend: Backend, place: Place) -> Figure {
     let (work, floor, floors) = match backend {
-        Backend::Thread => {
-            (Work::FloorCallThreads, "round trip between two schedulers on threads", at_most(2.0, None))
-        }
-        Backend::Exec | Backend::Forkserver | Backend::Fork | Backend::ThreadForkserver => {
-            (Work::FloorCallSocket, "tokio ping-pong of 64 bytes over uds", at_most(1.8, Some(1.35)))
-        }
+        Backend::Thread => (
+            Work::FloorCallThreads,
+            "round trip between two schedulers on threads",
+            at_most(2.0, None),
+        ),
+        Backend::Exec | Backend::Forkserver | Backend::Fork | Backend::ThreadForkserver => (
+            Work::FloorCallSocket,
+            "tokio ping-pong of 64 bytes over uds",
+            at_most(1.8, Some(1.35)),
+        ),
     };
     let job = |work| Probe::Job(Job::Measure { work, place, samples: CALLS });
     Figure {
@@ -168,10 +190,16 @@ fn tree(backend: Backend) -> Figure {
         name: format!("cancel-tree-{}", backend.name()),
         place,
         ours: side(
-            format!("cancel of 39 actors on `{}`, 3 levels of 3, until all are reaped", backend.name()),
+            format!(
+                "cancel of 39 actors on `{}`, 3 levels of 3, until all are reaped",
+                backend.name()
+            ),
             job(Work::Tree(backend)),
         ),
-        floor: Some(side("end of file from level to level in such a tree of processes", job(Work::FloorTree(birth)))),
+        floor: Some(side(
+            "end of file from level to level in such a tree of processes",
+            job(Work::FloorTree(birth)),
+        )),
         peers: Vec::new(),
         bar: Bar { floors: at_most(3.5, Some(2.0)), peer: None },
     }
@@ -179,6 +207,10 @@ fn tree(backend: Backend) -> Figure {
 
 fn side(what: impl Into<String>, probe: Probe) -> Side {
     Side { what: what.into(), probe }
+}
+
+fn run(run: Run) -> Probe {
+    Probe::Suite(run)
 }
 
 /// So many floors.

@@ -1,7 +1,7 @@
 //! What a figure is, and what rounds make of it. Pure data.
 
 use crate::job::Job;
-use crate::suite::{LineSide, Selection, Spawning, Target};
+use crate::suite::Run;
 
 /// One row of the table.
 #[derive(Clone, Debug)]
@@ -36,18 +36,8 @@ pub(crate) enum Probe {
     Job(Job),
     /// The wall clock of this program in another process, from start to exit.
     Program(Job),
-    /// The runner over so many cases minus over one, per case.
-    RunnerPerCase(Selection),
-    /// The runner over one case.
-    RunnerOnce,
-    /// As [`Probe::RunnerPerCase`], by cargo-nextest.
-    NextestPerCase(Target, Spawning),
-    /// As [`Probe::RunnerOnce`], by cargo-nextest.
-    NextestOnce(Target, Spawning),
-    /// cargo finds that there is nothing to build.
-    Freshness,
-    /// A line in a case of a suite.
-    Line(LineSide),
+    /// A run of a suite.
+    Suite(Run),
 }
 
 /// Where the processes of a figure may run.
@@ -149,6 +139,20 @@ impl Standing {
     }
 }
 
+impl Figure {
+    /// Whether it needs what `products` builds.
+    pub(crate) fn runs_suites(&self) -> bool {
+        let mut sides = [&self.ours].into_iter().chain(&self.floor).chain(&self.peers);
+        sides.any(|side| matches!(side.probe, Probe::Suite(_)))
+    }
+
+    /// Leaves out the peers that are not to be had here.
+    pub(crate) fn without_peers(mut self, missing: impl Fn(Run) -> bool) -> Self {
+        self.peers.retain(|peer| !matches!(peer.probe, Probe::Suite(run) if missing(run)));
+        self
+    }
+}
+
 impl Row {
     pub(crate) fn to_floor(&self) -> Option<Ratio> {
         self.floor.as_ref().map(|floor| self.ours.ratio_to(floor))
@@ -220,7 +224,7 @@ mod tests {
             figure: Figure {
                 name: "x".to_owned(),
                 place: Place::Free,
-                ours: Side { what: String::new(), probe: Probe::RunnerOnce },
+                ours: Side { what: String::new(), probe: Probe::Suite(Run::RunnerOnce) },
                 floor: None,
                 peers: Vec::new(),
                 bar: Bar { floors: limit(2.0, 1.5), peer: limit(10.0, 20.0) },

@@ -1,4 +1,5 @@
-//! A measurement that this program makes of itself in a fresh process: how it is asked for, and the answer.
+//! A measurement that this program makes of itself in a fresh process: how it is asked for, and the
+//! answer.
 //!
 //! Asked for by `rounds`, run by `main`; the answer is a JSON array of seconds on stdout.
 
@@ -73,7 +74,9 @@ pub(crate) fn run(job: Result<Job>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         // What fails on purpose has nothing to say.
-        Err(_) if matches!(from_arguments(), Some(Ok(Job::Child(floor::Child::Failing)))) => ExitCode::FAILURE,
+        Err(_) if matches!(from_arguments(), Some(Ok(Job::Child(floor::Child::Failing)))) => {
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
@@ -106,7 +109,8 @@ fn settle(place: Place) -> Result<()> {
         Place::OneCore => {
             let this = Pid::from_raw(0);
             let all = sched_getaffinity(this).trying("asking for the cores")?;
-            let first = (0..CpuSet::count()).find(|core| all.is_set(*core) == Ok(true)).unwrap_or(0);
+            let first =
+                (0..CpuSet::count()).find(|core| all.is_set(*core) == Ok(true)).unwrap_or(0);
             let mut one = CpuSet::new();
             one.set(first).trying("choosing a core")?;
             sched_setaffinity(this, &one).trying("staying on one core")

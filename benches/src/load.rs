@@ -1,4 +1,5 @@
-//! How busy the machine is. Called before and after the rounds: figures of a busy machine say little.
+//! How busy the machine is. Called before and after the rounds: figures of a busy machine say
+//! little.
 
 use std::fs;
 use std::thread::available_parallelism;

@@ -6,8 +6,9 @@
 //!   measured      ├─ suite   the runner, cargo-nextest and a suite binary, by wall clock
 //!                 └─ job     this program again, in a fresh process ──► ours, floor
 //! ```
-//! Everything is measured in a process made for it, so that what one side leaves behind (a heap, threads, warm pages) is
-//! not in the other's figure. A figure is a ratio to a floor or a peer of the same run; nothing here is a test.
+//! Everything is measured in a process made for it, so that what one side leaves behind (a heap,
+//! threads, warm pages) is not in the other's figure. A figure is a ratio to a floor or a peer of
+//! the same run; nothing here is a test.
 
 mod catalogue;
 mod cli;

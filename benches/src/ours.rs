@@ -1,4 +1,5 @@
-//! Our side of the runtime's figures, each in a process of its own: a program with actors, as a user would write it.
+//! Our side of the runtime's figures, each in a process of its own: a program with actors, as a
+//! user would write it.
 
 use std::future::IntoFuture;
 use std::pin::Pin;
@@ -44,7 +45,8 @@ async fn refuse() -> runtime::Result<()> {
     Err(runtime::Error::message("as it should"))
 }
 
-/// Seconds from the start of an actor to its first reply, one actor after the other; each is cancelled untimed.
+/// Seconds from the start of an actor to its first reply, one actor after the other; each is
+/// cancelled untimed.
 pub(crate) fn start(backend: Backend, count: usize) -> Result<Vec<f64>> {
     as_root(backend, async move || {
         let nursery = Nursery::open()?;
@@ -65,7 +67,8 @@ pub(crate) fn start(backend: Backend, count: usize) -> Result<Vec<f64>> {
 pub(crate) fn burst(backend: Backend, count: usize) -> Result<()> {
     as_root(backend, async move || {
         let outcome = runtime::nursery(async |n| {
-            let starts = (0..count).map(|i| n.run_in_actor::<refuse>(format!("child{i}"), ()).into_future());
+            let starts =
+                (0..count).map(|i| n.run_in_actor::<refuse>(format!("child{i}"), ()).into_future());
             for started in join_all(starts).await {
                 started?;
             }
@@ -114,7 +117,8 @@ pub(crate) fn tree(backend: Backend, count: usize) -> Result<Vec<f64>> {
 async fn plant(depth: u32) -> runtime::Result<Nursery> {
     let nursery = Nursery::open()?;
     let start = |i| nursery.start::<Branch>(format!("node{i}")).into_future();
-    let nodes = join_all((0..BREADTH).map(start)).await.into_iter().collect::<runtime::Result<Vec<_>>>()?;
+    let nodes =
+        join_all((0..BREADTH).map(start)).await.into_iter().collect::<runtime::Result<Vec<_>>>()?;
     for node in nodes {
         node.grow(depth - 1).await?;
     }
@@ -136,7 +140,10 @@ fn as_root<T: Send>(
             stopper.stop();
             outcome
         };
-        let root = thread::Builder::new().name("root".to_owned()).spawn_scoped(scope, root).trying("a thread")?;
+        let root = thread::Builder::new()
+            .name("root".to_owned())
+            .spawn_scoped(scope, root)
+            .trying("a thread")?;
         main_loop.run();
         match root.join() {
             Ok(outcome) => outcome.trying("the root actor")?.trying("the root actor's body"),

@@ -25,7 +25,8 @@ impl Products {
     /// If something does not build, or cargo does not say where it is.
     pub(crate) fn build() -> Result<Self> {
         eprintln!("building the runner and its suites, release");
-        let runner = executable("runner", &["build", "--release", "-p", "runner", "--bin", "runner"])?;
+        let runner =
+            executable("runner", &["build", "--release", "-p", "runner", "--bin", "runner"])?;
         executable("trivial", &suite::build_arguments(&["trivial", "line", "plain"]))?;
         let scratch = scratch(&runner)?;
         Ok(Self { runner, scratch })
@@ -53,14 +54,18 @@ fn executable(name: &str, arguments: &[&str]) -> Result<PathBuf> {
         return Err(BenchError::new(what, output.status));
     }
     let messages = String::from_utf8_lossy(&output.stdout);
-    let found = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|message| {
-        let ours = message["target"]["name"] == name;
-        message["executable"].as_str().filter(|_| ours).map(PathBuf::from)
-    });
+    let found = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find_map(|message| {
+            let ours = message["target"]["name"] == name;
+            message["executable"].as_str().filter(|_| ours).map(PathBuf::from)
+        });
     found.ok_or_else(|| BenchError::new(what, format!("it says of no executable `{name}`")))
 }
 
-/// cargo in the workspace, as from a shell: what the cargo that runs this program told it is of no concern to another.
+/// cargo in the workspace, as from a shell: what the cargo that runs this program told it is of no
+/// concern to another.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new("cargo");
     outside_of_cargo(&mut command);
@@ -68,12 +73,17 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// Takes from the environment what cargo gives to a program it runs, and what would change how others behave.
+/// Takes from the environment what cargo gives to a program it runs, and what would change how
+/// others behave.
 pub(crate) fn outside_of_cargo(command: &mut Command) {
-    let given = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "NEXTEST", "RUNNER_"];
+    let given =
+        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "NEXTEST", "RUNNER_"];
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if given.iter().any(|prefix| text.starts_with(prefix)) || text == "LD_LIBRARY_PATH" || text == "CARGO" {
+        if given.iter().any(|prefix| text.starts_with(prefix))
+            || text == "LD_LIBRARY_PATH"
+            || text == "CARGO"
+        {
             command.env_remove(&name);
         }
     }

@@ -1,9 +1,8 @@
 //! Measures figures in interleaved rounds: ours, floor, peers, and again.
 
-use crate::error::Result;
+use crate::error::{BenchError, Result};
 use crate::figure::{Figure, Measured, Probe, Row, Side};
 use crate::products::Products;
-use crate::suite::{self, Selection};
 
 /// What was measured, and what could not be.
 #[derive(Debug, Default)]
@@ -15,13 +14,17 @@ pub(crate) struct Outcome {
 }
 
 /// Goes through all figures, so many times. A side that fails takes its figure out.
-pub(crate) fn run(figures: Vec<Figure>, rounds: u32, products: &Products) -> Outcome {
+pub(crate) fn run(figures: Vec<Figure>, rounds: u32, products: Option<&Products>) -> Outcome {
     let mut outcome = Outcome { rounds, ..Outcome::default() };
     outcome.rows = figures.into_iter().map(Row::empty).collect();
     for round in 1..=rounds {
         let rows = std::mem::take(&mut outcome.rows);
         for mut row in rows {
-            eprintln!("round {round} of {rounds}: {}, {}", row.figure.name, row.figure.place.word());
+            eprintln!(
+                "round {round} of {rounds}: {}, {}",
+                row.figure.name,
+                row.figure.place.word()
+            );
             match row.measure(products) {
                 Ok(()) => outcome.rows.push(row),
                 Err(error) => {
@@ -42,7 +45,7 @@ impl Row {
     }
 
     /// One round.
-    fn measure(&mut self, products: &Products) -> Result<()> {
+    fn measure(&mut self, products: Option<&Products>) -> Result<()> {
         self.ours.add(&take(&self.figure.ours, products)?);
         for (floor, side) in self.floor.iter_mut().zip(&self.figure.floor) {
             floor.add(&take(side, products)?);
@@ -55,17 +58,14 @@ impl Row {
 }
 
 /// Samples of one side, in seconds.
-fn take(side: &Side, products: &Products) -> Result<Vec<f64>> {
-    let one = |wall: Result<f64>| wall.map(|wall| vec![wall]);
+fn take(side: &Side, products: Option<&Products>) -> Result<Vec<f64>> {
     match &side.probe {
         Probe::Job(job) => job.samples(),
         Probe::Program(job) => (0..PROGRAMS).map(|_| job.wall()).collect(),
-        Probe::RunnerPerCase(selection) => one(suite::runner_per_case(products, *selection)),
-        Probe::RunnerOnce => one(suite::runner_once(products, Selection::Sync)),
-        Probe::NextestPerCase(target, spawning) => one(suite::nextest_per_case(products, *target, *spawning)),
-        Probe::NextestOnce(target, spawning) => one(suite::nextest_once(products, *target, *spawning)),
-        Probe::Freshness => one(suite::freshness()),
-        Probe::Line(line) => suite::line(products, *line),
+        Probe::Suite(run) => match products {
+            Some(products) => run.samples(products),
+            None => Err(BenchError::new("a run of a suite", "none was built")),
+        },
     }
 }
 

@@ -1,6 +1,8 @@
-//! Figures of runs: our runner, cargo-nextest, and cargo itself; by the wall clock, but for a line inside a case.
+//! Figures of runs: our runner, cargo-nextest, and cargo itself; by the wall clock, but for a line
+//! inside a case.
 //!
-//! What a run costs whatever it runs (cargo, listing, the start) is measured by a run of one case, and taken off.
+//! What a run costs whatever it runs (cargo, listing, the start) is measured by a run of one case,
+//! and taken off.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -11,6 +13,23 @@ use crate::products::{Products, cargo, outside_of_cargo};
 
 /// Attempts at once, on both sides.
 pub(crate) const SLOTS: usize = 2;
+
+/// A run, of which one side of a figure is the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Run {
+    /// The runner over so many cases minus over one, per case.
+    RunnerPerCase(Selection),
+    /// The runner over one case.
+    RunnerOnce,
+    /// As [`Run::RunnerPerCase`], by cargo-nextest.
+    NextestPerCase(Target, Spawning),
+    /// As [`Run::RunnerOnce`], by cargo-nextest.
+    NextestOnce(Target, Spawning),
+    /// cargo finds that there is nothing to build.
+    Freshness,
+    /// A line in a case of a suite.
+    Line(LineSide),
+}
 
 /// Cases of the suite `trivial`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +69,31 @@ pub(crate) enum LineSide {
     Copy,
 }
 
+impl Run {
+    /// Its samples, in seconds.
+    pub(crate) fn samples(self, products: &Products) -> Result<Vec<f64>> {
+        let one = |seconds: Result<f64>| seconds.map(|seconds| vec![seconds]);
+        match self {
+            Self::RunnerPerCase(selection) => one(runner_per_case(products, selection)),
+            Self::RunnerOnce => one(runner_once(products, Selection::Sync)),
+            Self::NextestPerCase(target, spawning) => {
+                one(nextest_per_case(products, target, spawning))
+            }
+            Self::NextestOnce(target, spawning) => one(nextest_once(products, target, spawning)),
+            Self::Freshness => one(freshness()),
+            Self::Line(side) => line(products, side),
+        }
+    }
+
+    /// Whether it needs cargo-nextest.
+    pub(crate) fn is_of_nextest(self) -> bool {
+        match self {
+            Self::NextestPerCase(..) | Self::NextestOnce(..) => true,
+            Self::RunnerPerCase(_) | Self::RunnerOnce | Self::Freshness | Self::Line(_) => false,
+        }
+    }
+}
+
 impl Selection {
     fn module(self) -> &'static str {
         match self {
@@ -70,7 +114,8 @@ impl Selection {
 const FIRST: &str = "h0::a::t0";
 const FIRST_ASYNC: &str = "a::t0";
 
-/// How cargo builds test targets of this package. The runner asks for them in the same way: nothing is built twice.
+/// How cargo builds test targets of this package. The runner asks for them in the same way: nothing
+/// is built twice.
 pub(crate) fn build_arguments<'a>(targets: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = vec!["test", "--no-run", "--release", "-p", "benches"];
     arguments.extend(targets.iter().flat_map(|target| ["--test", target]));
@@ -78,14 +123,14 @@ pub(crate) fn build_arguments<'a>(targets: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// The wall of a build that has nothing to do.
-pub(crate) fn freshness() -> Result<f64> {
+fn freshness() -> Result<f64> {
     let mut command = cargo();
     command.args(build_arguments(&["trivial"]));
     wall(&mut command)
 }
 
 /// Our runner over all cases of a module.
-pub(crate) fn runner_per_case(products: &Products, selection: Selection) -> Result<f64> {
+fn runner_per_case(products: &Products, selection: Selection) -> Result<f64> {
     let module = selection.module();
     let all = wall(&mut runner(products, &format!("binary(=trivial) and test(/^{module}::/)")))?;
     let one = runner_once(products, selection)?;
@@ -93,32 +138,54 @@ pub(crate) fn runner_per_case(products: &Products, selection: Selection) -> Resu
 }
 
 /// Our runner over one case.
-pub(crate) fn runner_once(products: &Products, selection: Selection) -> Result<f64> {
+fn runner_once(products: &Products, selection: Selection) -> Result<f64> {
     let first = match selection {
         Selection::Sync => FIRST,
         Selection::Async => FIRST_ASYNC,
     };
-    wall(&mut runner(products, &format!("binary(=trivial) and test(={}::{first})", selection.module())))
+    wall(&mut runner(
+        products,
+        &format!("binary(=trivial) and test(={}::{first})", selection.module()),
+    ))
 }
 
 fn runner(products: &Products, filterset: &str) -> Command {
     let mut command = Command::new(&products.runner);
     outside_of_cargo(&mut command);
     command
-        .args(["run", "--release", "--manifest", concat!(env!("CARGO_MANIFEST_DIR"), "/runner.toml")])
-        .args(["-j", &SLOTS.to_string(), "--capture", "sys", "--spawn-backend", "none", "-E", filterset]);
+        .args([
+            "run",
+            "--release",
+            "--manifest",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/runner.toml"),
+        ])
+        .args([
+            "-j",
+            &SLOTS.to_string(),
+            "--capture",
+            "sys",
+            "--spawn-backend",
+            "none",
+            "-E",
+            filterset,
+        ]);
     command
 }
 
+/// Whether cargo-nextest is installed.
+pub(crate) fn has_nextest() -> bool {
+    wall(cargo().args(["nextest", "--version"])).is_ok()
+}
+
 /// cargo-nextest over the same cases.
-pub(crate) fn nextest_per_case(products: &Products, target: Target, spawning: Spawning) -> Result<f64> {
+fn nextest_per_case(products: &Products, target: Target, spawning: Spawning) -> Result<f64> {
     let all = wall(&mut nextest(products, target, spawning, "test(/^sync::/)")?)?;
     let one = nextest_once(products, target, spawning)?;
     Ok(per_case(all, one, Selection::Sync))
 }
 
 /// cargo-nextest over one case.
-pub(crate) fn nextest_once(products: &Products, target: Target, spawning: Spawning) -> Result<f64> {
+fn nextest_once(products: &Products, target: Target, spawning: Spawning) -> Result<f64> {
     let filterset = match target {
         Target::Trivial => format!("test(=sync::{FIRST}::none)"),
         Target::Plain => format!("test(=sync::{FIRST})"),
@@ -127,7 +194,12 @@ pub(crate) fn nextest_once(products: &Products, target: Target, spawning: Spawni
 }
 
 /// With its defaults: no configuration of the workspace or the user.
-fn nextest(products: &Products, target: Target, spawning: Spawning, filterset: &str) -> Result<Command> {
+fn nextest(
+    products: &Products,
+    target: Target,
+    spawning: Spawning,
+    filterset: &str,
+) -> Result<Command> {
     let config = products.scratch.join("nextest.toml");
     fs::write(&config, "").trying("writing an empty nextest.toml")?;
     let name = match target {
@@ -140,7 +212,17 @@ fn nextest(products: &Products, target: Target, spawning: Spawning, filterset: &
         Spawning::Single => drop(command.env("NEXTEST_DOUBLE_SPAWN", "0")),
     }
     command
-        .args(["nextest", "run", "--release", "-p", "benches", "--test", name, "--user-config-file", "none"])
+        .args([
+            "nextest",
+            "run",
+            "--release",
+            "-p",
+            "benches",
+            "--test",
+            name,
+            "--user-config-file",
+            "none",
+        ])
         .arg("--config-file")
         .arg(config)
         .args(["-j", &SLOTS.to_string(), "--no-fail-fast", "--status-level", "none"])
@@ -163,12 +245,13 @@ fn wall(command: &mut Command) -> Result<f64> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let last: Vec<&str> = said.lines().rev().take(3).collect();
-    let why = format!("{}: {}", output.status, last.into_iter().rev().collect::<Vec<_>>().join(" | "));
+    let why =
+        format!("{}: {}", output.status, last.into_iter().rev().collect::<Vec<_>>().join(" | "));
     Err(BenchError::new(what, why))
 }
 
 /// Seconds per line of each batch, in a case of our runner that captures.
-pub(crate) fn line(products: &Products, side: LineSide) -> Result<Vec<f64>> {
+fn line(products: &Products, side: LineSide) -> Result<Vec<f64>> {
     let test = match side {
         LineSide::Println => "println",
         LineSide::PrintlnAfterFlood => "println_after_flood",

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::figure::{Bar, Figure, Limit, Measured, Ratio, Row};
+use crate::figure::{Bar, Figure, Limit, Measured, Ratio, Row, Side, Standing};
 use crate::load::{Load, cpus};
 use crate::rounds::Outcome;
 
@@ -13,8 +13,8 @@ pub(crate) fn text(outcome: &Outcome, (before, after): (Load, Load)) -> String {
     let mut lines = vec![HEADINGS.map(str::to_owned)];
     lines.extend(outcome.rows.iter().flat_map(cells));
     let mut text = format!(
-        "{} rounds of ours, floor, peers; {} CPUs; load {:.2} before, {:.2} after. Medians over rounds; ratios are taken\n\
-         within each round, and shown with their range.\n\n",
+        "{} rounds of ours, floor, peers; {} CPUs; load {:.2} before, {:.2} after.\n\
+         Medians over rounds; ratios are taken within each round, and shown with their range.\n\n",
         outcome.rounds,
         cpus(),
         before.last_minute,
@@ -40,7 +40,9 @@ fn cells(row: &Row) -> Vec<[String; COLUMNS]> {
     let mut peers = row.peers.iter().zip(row.to_peers()).zip('a'..);
     let mut peer = || match peers.next() {
         None => (String::new(), String::new()),
-        Some(((peer, ratio), letter)) => (format!("{} {letter}", time(peer.median())), times(ratio)),
+        Some(((peer, ratio), letter)) => {
+            (format!("{} {letter}", time(peer.median())), times(ratio))
+        }
     };
     let (first, first_ratio) = peer();
     let mut lines = vec![[
@@ -69,7 +71,7 @@ fn cells(row: &Row) -> Vec<[String; COLUMNS]> {
 pub(crate) fn legend(figures: &[Figure]) -> String {
     let mut text = String::new();
     let mut said: Option<&str> = None;
-    for figure in figures.iter() {
+    for figure in figures {
         if said.replace(&figure.name) == Some(&figure.name) {
             continue;
         }
@@ -87,38 +89,48 @@ pub(crate) fn legend(figures: &[Figure]) -> String {
 
 /// One document.
 pub(crate) fn json(outcome: &Outcome, (before, after): (Load, Load)) -> Value {
+    let failure = |(name, why): &(String, String)| json!({ "name": name, "why": why });
     json!({
         "version": 1,
         "rounds": outcome.rounds,
         "cpus": cpus(),
         "load": { "before": before, "after": after },
         "rows": outcome.rows.iter().map(row_json).collect::<Vec<_>>(),
-        "failures": outcome.failures.iter().map(|(name, why)| json!({ "name": name, "why": why })).collect::<Vec<_>>(),
+        "failures": outcome.failures.iter().map(failure).collect::<Vec<_>>(),
     })
 }
 
 fn row_json(row: &Row) -> Value {
-    let side = |what: &str, measured: &Measured| {
-        json!({
-            "what": what,
-            "median_s": measured.median(),
-            "rounds_s": measured.rounds,
-            "samples": measured.samples,
-        })
-    };
-    let limit = |limit: Option<Limit>| limit.map(|Limit { bar, stretch }| json!({ "bar": bar, "stretch": stretch }));
-    let Figure { name, place, ours, floor, peers, bar } = &row.figure;
+    let Row { figure, ours, floor, peers } = row;
+    let floor = figure.floor.as_ref().zip(floor.as_ref());
+    let peers = figure.peers.iter().zip(peers);
     json!({
-        "name": name,
-        "where": place.word(),
-        "ours": side(&ours.what, &row.ours),
-        "floor": floor.as_ref().zip(row.floor.as_ref()).map(|(floor, measured)| side(&floor.what, measured)),
+        "name": figure.name,
+        "where": figure.place.word(),
+        "ours": side_json(&figure.ours, ours),
+        "floor": floor.map(|(side, measured)| side_json(side, measured)),
         "ours_to_floor": row.to_floor(),
-        "peers": peers.iter().zip(&row.peers).map(|(peer, measured)| side(&peer.what, measured)).collect::<Vec<_>>(),
+        "peers": peers.map(|(side, measured)| side_json(side, measured)).collect::<Vec<_>>(),
         "peers_to_ours": row.to_peers(),
-        "bar": { "at_most_floors": limit(bar.floors), "peer_at_least": limit(bar.peer) },
-        "standing": row.standing().map(super::figure::Standing::word),
+        "bar": {
+            "at_most_floors": figure.bar.floors.map(limit_json),
+            "peer_at_least": figure.bar.peer.map(limit_json),
+        },
+        "standing": row.standing().map(Standing::word),
     })
+}
+
+fn side_json(side: &Side, measured: &Measured) -> Value {
+    json!({
+        "what": side.what,
+        "median_s": measured.median(),
+        "rounds_s": measured.rounds,
+        "samples": measured.samples,
+    })
+}
+
+fn limit_json(Limit { bar, stretch }: Limit) -> Value {
+    json!({ "bar": bar, "stretch": stretch })
 }
 
 fn bar(bar: Bar) -> String {
@@ -150,7 +162,8 @@ fn significant(value: f64) -> String {
 
 /// Cells in columns of equal width, counted in characters.
 fn aligned(lines: &[[String; COLUMNS]]) -> String {
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let width =
+        |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
     let mut text = String::new();
     for line in lines {

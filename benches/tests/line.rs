@@ -1,7 +1,7 @@
 //! Ways of a line out of a process, timed inside a captured case.
 //!
-//! Each test answers with seconds per line of every batch, in the file that `BENCHES_ANSWER` names; without one it only
-//! runs.
+//! Each test answers with seconds per line of every batch, in the file that `BENCHES_ANSWER` names;
+//! without one it only runs.
 
 use std::fs;
 use std::hint::black_box;
@@ -17,7 +17,8 @@ fn main() -> ExitCode {
 }
 
 /// 80 with the newline.
-const LINE: &str = "a line of eighty bytes as a test might print it: 0123456789 0123456789 01234567";
+const LINE: &str =
+    "a line of eighty bytes as a test might print it: 0123456789 0123456789 01234567";
 const BATCHES: usize = 40;
 /// Fits into a pipe of the default size.
 const LINES: usize = 500;
@@ -37,7 +38,8 @@ fn println_after_flood() -> TestResult {
     answer(&batches(|| println!("{}", black_box(LINE)), || Ok(()))?)
 }
 
-/// What capture through pipes costs at least. Nobody reads while the clock runs: a reader that is woken up costs more.
+/// What capture through pipes costs at least. Nobody reads while the clock runs: a reader that is
+/// woken up costs more.
 #[runner::test]
 fn pipe_write() -> TestResult {
     let (from, into) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
@@ -74,7 +76,10 @@ fn copy() -> TestResult {
 }
 
 /// Seconds of `one`, in each of the batches. `between` is not timed.
-fn batches(mut one: impl FnMut(), mut between: impl FnMut() -> nix::Result<()>) -> nix::Result<Vec<f64>> {
+fn batches(
+    mut one: impl FnMut(),
+    mut between: impl FnMut() -> nix::Result<()>,
+) -> nix::Result<Vec<f64>> {
     let mut samples = Vec::with_capacity(BATCHES);
     for _ in 0..BATCHES {
         let started = Instant::now();

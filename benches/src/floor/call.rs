@@ -69,7 +69,10 @@ pub(crate) fn across_threads(count: usize) -> Result<Vec<f64>> {
         for _ in 0..count {
             let started = Instant::now();
             request_tx.send(vec![7; PAYLOAD_BYTES]).await.trying("sending")?;
-            reply_rx.recv().await.ok_or_else(|| BenchError::new("a round trip", "the echo ended"))?;
+            reply_rx
+                .recv()
+                .await
+                .ok_or_else(|| BenchError::new("a round trip", "the echo ended"))?;
             samples.push(started.elapsed().as_secs_f64());
         }
         Ok(samples)

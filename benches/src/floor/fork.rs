@@ -8,15 +8,17 @@ use nix::unistd::{ForkResult, Pid};
 
 /// libc's `fork`. In the child, end with [`exit`].
 pub(super) fn fork() -> nix::Result<ForkResult> {
-    // SAFETY: floors fork from processes with one thread, so that no lock is held by a thread that the child lacks.
+    // SAFETY: floors fork from processes with one thread, so that no lock is held by a thread that
+    // the child lacks.
     unsafe { nix::unistd::fork() }
 }
 
 /// Forks a sibling: a child of this process's parent. In the child, end with [`exit`].
 pub(super) fn fork_sibling() -> nix::Result<ForkResult> {
     let flags = libc::CLONE_PARENT | libc::SIGCHLD;
-    // SAFETY: no stack is given, so that the child goes on on a copy of this one, as after fork; the process has one thread,
-    // as above. What glibc remembers of thread ids is stale in the child, which uses none.
+    // SAFETY: no stack is given, so that the child goes on on a copy of this one, as after fork;
+    // the process has one thread, as above. What glibc remembers of thread ids is stale in the
+    // child, which uses none.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
     match Errno::result(pid)? {
         0 => Ok(ForkResult::Child),

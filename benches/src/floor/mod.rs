@@ -1,7 +1,7 @@
 //! Floors: the same work done with the least that the machine allows, by hand, for one purpose.
 //!
-//! A floor gives no guarantee: no watchdog that watches, no protocol, no kill ladder. Each runs in a process of its own, with
-//! one thread until it says otherwise.
+//! A floor gives no guarantee: no watchdog that watches, no protocol, no kill ladder. Each runs in
+//! a process of its own, with one thread until it says otherwise.
 
 pub(crate) mod burst;
 pub(crate) mod call;

@@ -102,14 +102,21 @@ impl Zygote {
         let (mut ours, theirs) = UnixStream::pair().trying("a socket pair")?;
         let fds = [theirs.as_raw_fd()];
         let rights = [ControlMessage::ScmRights(&fds)];
-        sendmsg::<()>(self.requests.as_raw_fd(), &[IoSlice::new(b"f")], &rights, MsgFlags::empty(), None)
-            .trying("asking the zygote")?;
+        sendmsg::<()>(
+            self.requests.as_raw_fd(),
+            &[IoSlice::new(b"f")],
+            &rights,
+            MsgFlags::empty(),
+            None,
+        )
+        .trying("asking the zygote")?;
         drop(theirs);
         let took = ready(&mut ours, started)?;
         let mut pid = [0; 4];
         (&self.requests).read_exact(&mut pid).trying("the zygote's answer")?;
         drop(ours);
-        waitpid(Pid::from_raw(i32::from_le_bytes(pid)), None).trying("waiting for a zygote's child")?;
+        waitpid(Pid::from_raw(i32::from_le_bytes(pid)), None)
+            .trying("waiting for a zygote's child")?;
         Ok(took)
     }
 
@@ -117,7 +124,9 @@ impl Zygote {
     fn serve(requests: &UnixStream) -> Result<()> {
         while let Some(socket) = receive(requests)? {
             match fork::fork_sibling().trying("forking a sibling")? {
-                ForkResult::Child => fork::exit(i32::from(boot::say_ready(socket, Then::WaitForEnd).is_err())),
+                ForkResult::Child => {
+                    fork::exit(i32::from(boot::say_ready(socket, Then::WaitForEnd).is_err()))
+                }
                 ForkResult::Parent { child } => {
                     drop(socket);
                     let pid = child.as_raw().to_le_bytes();
@@ -133,8 +142,13 @@ fn receive(requests: &UnixStream) -> Result<Option<UnixStream>> {
     let mut byte = [0];
     let mut pieces = [IoSliceMut::new(&mut byte)];
     let mut space = cmsg_space!([RawFd; 1]);
-    let message = recvmsg::<()>(requests.as_raw_fd(), &mut pieces, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)
-        .trying("hearing a request")?;
+    let message = recvmsg::<()>(
+        requests.as_raw_fd(),
+        &mut pieces,
+        Some(&mut space),
+        MsgFlags::MSG_CMSG_CLOEXEC,
+    )
+    .trying("hearing a request")?;
     if message.bytes == 0 {
         return Ok(None);
     }

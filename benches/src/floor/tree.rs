@@ -1,4 +1,5 @@
-//! The end of a tree of processes: end of file goes down level by level, all are reaped by their parents.
+//! The end of a tree of processes: end of file goes down level by level, all are reaped by their
+//! parents.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -76,7 +77,9 @@ fn plant(birth: Birth, depth: u32, siblings: &mut Vec<Node>) -> Result<Node> {
         Birth::Fork => {
             let (ours, theirs) = UnixStream::pair().trying("a socket pair")?;
             match fork::fork().trying("forking a node")? {
-                ForkResult::Parent { child } => Ok(Node { process: NodeProcess::Fork(child), socket: ours }),
+                ForkResult::Parent { child } => {
+                    Ok(Node { process: NodeProcess::Fork(child), socket: ours })
+                }
                 ForkResult::Child => {
                     // A sibling's end held here would keep it from seeing its end of file.
                     siblings.clear();
@@ -85,7 +88,9 @@ fn plant(birth: Birth, depth: u32, siblings: &mut Vec<Node>) -> Result<Node> {
                 }
             }
         }
-        Birth::Zygote | Birth::Thread => Err(BenchError::new("a tree", "its floor is known for exec and fork")),
+        Birth::Zygote | Birth::Thread => {
+            Err(BenchError::new("a tree", "its floor is known for exec and fork"))
+        }
     }
 }
 
