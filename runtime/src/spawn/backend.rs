@@ -250,11 +250,11 @@ pub enum Unavailable {
     )]
     PanicAborts,
     /// A system call that every process backend needs.
-    #[error("this kernel does not offer {call} (Linux {since} or later)")]
+    #[error("this kernel does not offer {call} (Linux {since} does)")]
     Kernel {
         /// The system call.
         call: &'static str,
-        /// The first Linux release that has it.
+        /// The first Linux release that has it, and what it must be built with.
         since: &'static str,
     },
     /// The environment lock cannot be held across a fork.

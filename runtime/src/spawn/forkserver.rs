@@ -39,6 +39,7 @@ use super::{Backend, Step, Unavailable, birth, exec, lineage, panics, title};
 const NAME: &str = "forkserver";
 
 pub(super) fn check() -> Result<(), Unavailable> {
+    kernel::check_fork_raw()?;
     if birth::has_entry() { Ok(()) } else { Err(Unavailable::NoEntry) }
 }
 

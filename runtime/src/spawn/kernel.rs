@@ -31,6 +31,14 @@ pub(super) fn check() -> Result<(), Unavailable> {
         .map_err(|_| missing("close_range(CLOSE_RANGE_CLOEXEC)", "5.11"))
 }
 
+/// Whether the kernel has what [`fork_raw`] needs besides.
+pub(super) fn check_fork_raw() -> Result<(), Unavailable> {
+    thread_id_address().map(drop).map_err(|_| Unavailable::Kernel {
+        call: "prctl(PR_GET_TID_ADDRESS)",
+        since: "3.5 with CONFIG_CHECKPOINT_RESTORE",
+    })
+}
+
 /// A handle on a process. Safe against reuse of the number only while the process cannot have been reaped.
 pub(super) fn open_pidfd(pid: Pid) -> io::Result<OwnedFd> {
     // SAFETY: takes two integers; on success the new descriptor is owned by nobody else.

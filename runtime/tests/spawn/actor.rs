@@ -1,11 +1,14 @@
 //! A small actor for the spawn tests, and the parent's hand on it: one order a line, one answer a line.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use runtime::spawn::{
     Backend, Boot, Child, Link, Pid, Request, SpawnError, SpawnFailure, Step, Unavailable, spawn,
@@ -56,12 +59,15 @@ impl Actor {
 
     /// The next line, or `None` at the end of the link.
     pub(crate) fn hear(&mut self) -> Option<String> {
+        if self.link.buffer().is_empty() {
+            await_input(self.link.get_ref());
+        }
         let mut line = String::new();
         match self.link.read_line(&mut line) {
             Ok(0) => None,
             Ok(_) => Some(line.trim_end().to_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
-            Err(error) => panic!("the actor says nothing: {error}"),
+            Err(error) => panic!("the link is broken: {error}"),
         }
     }
 
@@ -83,7 +89,6 @@ impl Actor {
 /// A request for an actor of `name`, and the parent's end of the link.
 pub(crate) fn request(backend: Backend, name: &str) -> (Request, BufReader<UnixStream>) {
     let (mine, theirs) = UnixStream::pair().expect("a socket pair");
-    mine.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let link = if backend.is_process() {
         Link::Socket(theirs.into())
     } else {
@@ -98,6 +103,20 @@ pub(crate) fn request(backend: Backend, name: &str) -> (Request, BufReader<UnixS
         program: None,
     };
     (request, BufReader::new(mine))
+}
+
+/// A timeout of the socket's own would begin anew with every signal, and children end all the time.
+fn await_input(link: &UnixStream) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).expect("less than weeks");
+        match poll(&mut [PollFd::new(link.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) => panic!("the actor says nothing"),
+            Ok(_) => return,
+            Err(error) => assert_eq!(error, Errno::EINTR),
+        }
+    }
 }
 
 /// Why a spawn was refused by name.
