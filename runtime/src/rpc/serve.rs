@@ -20,7 +20,8 @@ pub(crate) struct Server {
     this: Arc<ThisActor>,
     out: Sender,
     exposure: Exposure,
-    state: Option<AnyState>,
+    /// Gone once the actor ends.
+    state: RefCell<Option<AnyState>>,
     life: Life,
     running: Rc<RefCell<HashMap<u64, AbortHandle>>>,
     /// A one-shot's only call was answered.
@@ -40,7 +41,7 @@ impl Server {
             this,
             out,
             exposure,
-            state,
+            state: RefCell::new(state),
             life,
             running: Rc::default(),
             answered: Rc::default(),
@@ -67,12 +68,18 @@ impl Server {
         }
     }
 
-    /// Ends all calls, and refuses those that come later. Their tasks are gone once the actor's tasks are idle. That they
-    /// were cancelled is told by the actor's end.
+    /// Ends all calls and refuses those that come later, then lets go of the state. That they were cancelled is told by the
+    /// actor's end.
+    ///
+    /// The calls' tasks are gone once the actor's tasks are idle, and so is the state: it is dropped by a task, because its
+    /// destructor is the user's, and may hold nurseries whose children are then cancelled and waited for.
     pub(crate) fn abort_all(&self, by: &ActorId) {
         self.cancelled.replace(Some(by.clone()));
         for (_, task) in self.running.borrow_mut().drain() {
             task.abort();
+        }
+        if let Some(state) = self.state.take() {
+            self.this.tasks.spawn(async move { drop(state) });
         }
     }
 
@@ -85,7 +92,7 @@ impl Server {
     }
 
     fn begin(&self, entry: &'static Entry, args: Payload) -> Option<Running> {
-        entry.begin(self.state.as_ref(), args, self.out.form())
+        entry.begin(self.state.borrow().as_ref(), args, self.out.form())
     }
 
     fn refuse(&self, id: u64, failure: Failure) {

@@ -122,35 +122,56 @@ impl Supervisor {
                 self.on_spawned();
                 let exit = self.watch(&child).await;
                 self.drain().await;
-                self.end(&child, exit).await;
+                return self.end(&child, exit).await;
             }
-            Spawned::Failed(error) => self.end_unborn(Some(error)),
-            Spawned::Stopped => self.end_unborn(None),
+            Spawned::Failed(error) => self.tell_unborn(Some(&error)),
+            Spawned::Stopped(child) => {
+                self.tell_unborn(None);
+                self.undo(child).await;
+            }
         }
+        self.report.make(End { exit: None, teardown: Teardown::default() }, Vec::new());
     }
 
     async fn spawn(&mut self, request: Request) -> Spawned {
         let backend = self.backend;
-        let mut spawning = pin!(spawn::spawn(backend, request));
+        let mut spawning: Spawning = Box::pin(spawn::spawn(backend, request));
         let spawned = std::future::poll_fn(|cx| {
             if let Some(channel) = &mut self.channel {
                 // What was said to the child ahead is in the socket when it comes to life.
                 let _written = channel.poll_flush(cx);
             }
             if let Poll::Ready(spawned) = spawning.as_mut().poll(cx) {
-                return Poll::Ready(spawned.map_or_else(Spawned::Failed, Spawned::Child));
+                return Poll::Ready(Some(spawned.map_or_else(Spawned::Failed, Spawned::Child)));
             }
             if let Poll::Ready(order) = self.line.bond.poll_order(cx) {
                 self.omens.ordered = Some(order);
-                return Poll::Ready(Spawned::Stopped);
+                return Poll::Ready(None);
             }
             if self.alarm.poll(self.stage.deadline(), cx).is_ready() {
                 self.omens.boot_deadline_passed = true;
-                return Poll::Ready(Spawned::Stopped);
+                return Poll::Ready(None);
             }
             Poll::Pending
         });
-        spawned.await
+        spawned.await.unwrap_or(Spawned::Stopped(spawning))
+    }
+
+    /// Stopped half-way: what was being made is waited for and ended, for a nursery has not ended before all that came of it
+    /// has. In bounds: a fork may have to wait for a lock that another thread of this process holds. What it makes after
+    /// that is killed by the spawner.
+    async fn undo(&mut self, spawning: Spawning) {
+        let patience = self.timings().soft;
+        let Ok(Ok(child)) = tokio::time::timeout(patience, spawning).await else {
+            return;
+        };
+        match self.means() {
+            Means::Process => drop(child.kill_subtree().await),
+            // Its channel is closed: it sees that, and ends. Dropping it abandons one that does not.
+            Means::Thread => {
+                let _ended = tokio::time::timeout(self.timings().abandon, child.wait()).await;
+            }
+        }
     }
 
     fn on_spawned(&mut self) {
@@ -385,17 +406,16 @@ impl Supervisor {
         }
     }
 
-    /// Nothing came to be, or it was killed before it could be watched.
-    fn end_unborn(mut self, error: Option<SpawnError>) {
+    /// Nothing came to be, or it is stopped before it could be watched.
+    fn tell_unborn(&mut self, error: Option<&SpawnError>) {
         self.channel = None;
         let ended = self.ended(None);
         self.answer_all(&ended);
         let told = match error {
-            Some(error) => self.refused(&error),
+            Some(error) => self.refused(error),
             None => self.start_failure(None),
         };
         self.tell_starter(Err(told));
-        self.report.make(End { exit: None, teardown: Teardown::default() }, Vec::new());
     }
 
     async fn end(mut self, child: &Child, exit: Exit) {
@@ -551,9 +571,12 @@ impl Supervisor {
 enum Spawned {
     Child(Child),
     Failed(SpawnError),
-    /// By the order or the boot deadline; the spawner kills what it was about to make.
-    Stopped,
+    /// By the order or the boot deadline.
+    Stopped(Spawning),
 }
+
+/// A spawn under way.
+type Spawning = Pin<Box<dyn Future<Output = Result<Child, SpawnError>>>>;
 
 impl Stage {
     fn deadline(&self) -> Option<Instant> {
