@@ -48,7 +48,9 @@ fn pipe_write() -> TestResult {
         let (from, into) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         let line = format!("{LINE}\n");
         let mut sink = vec![0; LINES * line.len()];
-        let one = || drop(nix::unistd::write(&into, black_box(line.as_bytes())));
+        let one = || {
+            let _count = nix::unistd::write(&into, black_box(line.as_bytes()));
+        };
         // Every line of the batch is waited for: one that was not taken would be missed here.
         let drain = || {
             let mut read = 0;
