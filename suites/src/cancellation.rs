@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
 use runner::{Case, TestResult};
 use runtime::{CallError, Error, Nursery, Portal, Rung, spawn};
 use serde::{Deserialize, Serialize};
@@ -597,7 +596,7 @@ async fn forced_end(case: &Case, how: Resistance) -> TestResult<Vec<Rung>> {
         let (call, cancelled) = tokio::join!(resisting, async {
             gate.arrived(1).await.map_err(Error::user)?;
             if how == Resistance::BeStopped {
-                own.send(Signal::SIGSTOP).map_err(Error::user)?;
+                own.stop().map_err(Error::user)?;
             }
             let started = Instant::now();
             let cancelled = stubborn.cancel().await;

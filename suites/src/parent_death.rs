@@ -109,7 +109,7 @@ async fn orphans_end_by_themselves() -> TestResult {
     let processes = open_all(&pids)?;
     // Depth first: top, a branch, and the six below that branch.
     let (top_process, branch, orphans) = (&processes[0], &processes[1], &processes[2..8]);
-    top_process.send(Signal::SIGSTOP)?;
+    top_process.stop()?;
     branch.send(Signal::SIGKILL)?;
     let outcome = assert_all_end(orphans).await;
     let others_live = processes[8..].iter().all(Process::is_listed);
@@ -133,7 +133,7 @@ async fn orphans_that_never_yield_end_by_themselves_too(case: Case) -> TestResul
     let (top_process, branch, orphans) = (&processes[0], &processes[1], &processes[2..4]);
     let (call, outcome) = tokio::join!(top.stick_leaves(gate.path()), async {
         gate.arrived(4).await?;
-        top_process.send(Signal::SIGSTOP)?;
+        top_process.stop()?;
         branch.send(Signal::SIGKILL)?;
         let outcome = assert_all_end(orphans).await;
         top_process.send(Signal::SIGKILL)?;

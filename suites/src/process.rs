@@ -46,6 +46,15 @@ impl Process {
         Ok(())
     }
 
+    /// Stops it, and returns when none of its threads runs any more: the signal alone only says
+    /// that they will not for long.
+    pub(crate) fn stop(&self) -> io::Result<()> {
+        self.send(Signal::SIGSTOP)?;
+        let is_stopped = |tid: &i32| state(self.pid, *tid).is_ok_and(|state| state == 'T');
+        let are_all = || threads(self.pid).is_ok_and(|threads| threads.iter().all(is_stopped));
+        if comes_true(are_all) { Ok(()) } else { Err(io::Error::other("it does not stop")) }
+    }
+
     /// Whether it has ended within `patience`; reaped or not.
     pub(crate) async fn ends_within(&self, patience: Duration) -> io::Result<bool> {
         // SAFETY: the descriptor is this value's own and stays open for as long as it is borrowed.
@@ -125,6 +134,13 @@ fn parse_stat(text: &str) -> Option<Stat> {
         group: number(5)?,
         threads: usize::try_from(number(20)?).ok()?,
     })
+}
+
+/// The letter that says what a thread does.
+fn state(pid: i32, tid: i32) -> io::Result<char> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat"))?;
+    let state = text.rsplit_once(") ").and_then(|(_, tail)| tail.chars().next());
+    state.ok_or_else(|| io::Error::other(format!("a stat line of {tid}: {text}")))
 }
 
 /// Which thread of a process made each of its children.

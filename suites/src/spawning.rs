@@ -226,10 +226,9 @@ impl Till {
 #[runner::test]
 async fn state_is_each_actors_own_and_ends_with_it() -> TestResult {
     runtime::nursery(async |n| {
-        let (one, other) = tokio::join!(
-            async { n.start::<Till>("till").await },
-            async { n.start::<Till>("till").await }
-        );
+        let (one, other) = tokio::join!(async { n.start::<Till>("till").await }, async {
+            n.start::<Till>("till").await
+        });
         let (one, other) = (one?, other?);
         assert_eq!(one.add(3).await?, 3);
         assert_eq!(other.add(10).await?, 10);

@@ -1,8 +1,7 @@
 //! A tree whose leaves all print a lot and fail: nothing waits for nobody's reading.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use runner::{Case, TestResult};
 use runtime::Error;
@@ -17,14 +16,17 @@ runner::marks! { timeout = "30s" }
 const LINE_BYTES: usize = 128;
 const PRINTED_BYTES: usize = 1 << 20;
 
+/// Prints, and fails when the gate opens: a leaf that still printed when its sibling failed might
+/// be ended by force on a machine that is slow enough, and that would be right.
 #[runtime::remote]
 async fn flood_and_fail(gate: PathBuf, number: u32) -> Result<(), Refused> {
-    gate::pass(&gate).await.map_err(|_| Refused(u32::MAX))?;
     let line = format!("{:.<width$}\n", format!("leaf {number} "), width = LINE_BYTES - 1);
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     for _ in 0..PRINTED_BYTES / LINE_BYTES {
         out.write_all(line.as_bytes()).map_err(|_| Refused(u32::MAX))?;
     }
+    drop(out);
+    gate::pass(&gate).await.map_err(|_| Refused(u32::MAX))?;
     Err(Refused(number))
 }
 
@@ -55,10 +57,9 @@ async fn leaves_three_levels_down_print_a_megabyte_each_and_fail(case: Case) -> 
     let (outcome, opened) = tokio::join!(grow(3, 0, path), async {
         gate.arrived(8).await?;
         gate.open();
-        TestResult::Ok(Instant::now())
+        io::Result::Ok(())
     });
-    let took = opened?.elapsed();
-    assert!(took < Duration::from_secs(15), "took {took:?}");
+    opened?;
     let expected: Vec<_> = (0..8).map(|leaf| format!("leaf-{leaf}:refused-{leaf}")).collect();
     assert_eq!(shape::leaves(outcome.expect_err("all leaves fail")), expected);
     assert_eq!(process::descendants(process::own_pid()), before);
@@ -82,7 +83,7 @@ async fn a_daemon_prints_megabytes_while_it_is_asked_for_more() -> TestResult {
 #[runtime::remote]
 async fn print_a_megabyte() -> runtime::Result<()> {
     let line = [b'.'; LINE_BYTES];
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     for _ in 0..PRINTED_BYTES / LINE_BYTES {
         out.write_all(&line).map_err(Error::user)?;
     }
