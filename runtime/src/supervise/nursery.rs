@@ -208,8 +208,18 @@ impl Core {
 
     /// The body has ended, and not well. Kept here, so that it is not lost if the scope is dropped now.
     fn on_body_failed(&self, failure: Error) {
-        self.lock().failures.insert(Place::Body, vec![failure]);
+        let mut state = self.lock();
+        // A call that ended because this scope is already failing says nothing new, and is not to hide beside the cause.
+        if state.failures.is_empty() || !self.is_own_cancel(&failure) {
+            state.failures.insert(Place::Body, vec![failure]);
+        }
+        drop(state);
         self.on_changed(true);
+    }
+
+    /// Whether a failure is but the echo of a cancel by this actor.
+    fn is_own_cancel(&self, failure: &Error) -> bool {
+        matches!(failure, Error::Cancelled { canceller, .. } if *canceller == self.this.id)
     }
 
     fn on_changed(&self, has_failed: bool) {
