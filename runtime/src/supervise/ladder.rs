@@ -42,7 +42,8 @@ struct Waits {
     terminate: Duration,
 }
 
-/// What a parent keeps of its own time for telling its own parent.
+/// What a parent keeps of its own time for telling its own parent: a tenth of it, for a machine that is busy is slow at
+/// everything, and not less than this.
 const MARGIN: Duration = Duration::from_millis(50);
 
 /// No child is given less than this to end, however little is left.
@@ -63,12 +64,14 @@ pub(super) struct Ladder {
 impl Waits {
     fn new(timings: &Timings, means: Means, remaining: Option<Duration>) -> Waits {
         let terminate = timings.terminate;
-        let (patience, reserve) = match means {
-            Means::Process => (timings.soft, terminate + MARGIN),
-            Means::Thread => (timings.abandon, MARGIN),
+        let (patience, last_rung) = match means {
+            Means::Process => (timings.soft, terminate),
+            Means::Thread => (timings.abandon, Duration::ZERO),
         };
-        let soft = remaining
-            .map_or(patience, |left| patience.min(left.saturating_sub(reserve).max(LEAST)));
+        let soft = remaining.map_or(patience, |left| {
+            let reserve = last_rung + MARGIN.max(left / 10);
+            patience.min(left.saturating_sub(reserve).max(LEAST))
+        });
         Waits { ack: timings.ack.min(soft), soft, terminate }
     }
 }
