@@ -52,8 +52,9 @@ const RECORD_ALIGN: u64 = 16;
 /// A longer write becomes several records, so that no single one can lap the ring.
 const RECORD_LIMIT_BYTES: usize = 32 << 10;
 const SMALLEST_ROOM_BYTES: usize = 256 << 10;
-/// Room that an attempt may have used without the pages being given back after it.
-const KEPT_BYTES: u64 = 64 << 10;
+/// Room whose pages are made with the file and kept from attempt to attempt: a first touch of a page
+/// costs a captured line as much as all its code.
+const KEPT_BYTES: u64 = 1 << 20;
 
 /// Which of the two streams a record was written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -185,6 +186,7 @@ impl Memory {
         let length = size_of::<Header>().next_multiple_of(1 << 16) + room;
         nix::unistd::ftruncate(&file, length as i64)?;
         let memory = Self::map(file, length, room)?;
+        memory.make_pages();
         let header = memory.header();
         header.room.store(room as u64, Ordering::Relaxed);
         header.nonce.store(fresh_nonce(), Ordering::Relaxed);
@@ -246,6 +248,14 @@ impl Memory {
         header.stack_count.store(0, Ordering::Relaxed);
         header.maps_length.store(0, Ordering::Relaxed);
         header.phase.store(Phase::Idle as u32, Ordering::Release);
+    }
+
+    fn make_pages(&self) {
+        let offset = self.room_offset() as u64;
+        let bytes = KEPT_BYTES.min(self.length as u64 - offset);
+        let (offset, bytes) = (offset.cast_signed(), bytes.cast_signed());
+        // Where the kernel has no memory to spare now, pages come when they are touched.
+        let _ = fallocate(&self.file, FallocateFlags::empty(), offset, bytes);
     }
 
     fn give_back(&self, offset: u64, bytes: u64) {

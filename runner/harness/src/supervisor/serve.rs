@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -47,8 +47,17 @@ pub(crate) fn serve(
     // Makes the index of tests, which every forked case then has.
     let _ = registry::find("");
     let decoder = Decoder::default();
-    let mut supervisor =
-        Supervisor { control, decoder, runner, ends, memory, owner, hooks, last_temp_dir: None };
+    let mut supervisor = Supervisor {
+        control,
+        decoder,
+        runner,
+        ends,
+        memory,
+        owner,
+        hooks,
+        last_temp_dir: None,
+        cpu_time: Duration::ZERO,
+    };
     let hello = FromSupervisor::Hello { protocol: PROTOCOL_VERSION };
     protocol::send(&mut supervisor.control, &hello)?;
     match protocol::receive(&mut supervisor.control)? {
@@ -77,6 +86,8 @@ struct Supervisor {
     owner: Option<capture::Owner>,
     hooks: &'static Hooks,
     last_temp_dir: Option<PathBuf>,
+    /// Of all attempts so far.
+    cpu_time: Duration,
 }
 
 /// An attempt that has a process.
@@ -87,7 +98,6 @@ struct Running {
     unkillable: Vec<Process>,
     hang_processes: Option<Vec<Process>>,
     hang: Option<Hang>,
-    time_before: std::time::Duration,
 }
 
 /// Why a poll returned. Several can be true at once.
@@ -144,7 +154,6 @@ impl Supervisor {
 
     fn start(&mut self, attempt: Attempt) -> nix::Result<Running> {
         let clocks = attempt.clocks;
-        let time_before = subtree::reaped_time();
         self.memory.begin();
         let now = Instant::now();
         match fork::fork()? {
@@ -155,7 +164,6 @@ impl Supervisor {
                 unkillable: Vec::new(),
                 hang_processes: None,
                 hang: None,
-                time_before,
             }),
             ForkResult::Child => {
                 leave_supervisor();
@@ -264,7 +272,9 @@ impl Supervisor {
         }
     }
 
-    fn facts(&self, running: Running) -> Facts {
+    fn facts(&mut self, running: Running) -> Facts {
+        let cpu_time = subtree::reaped_time();
+        let cpu_time_before = std::mem::replace(&mut self.cpu_time, cpu_time);
         let hang = running.hang.or_else(|| {
             let processes = running.hang_processes?;
             Some(Hang { processes, stacks: self.memory.stacks() })
@@ -282,7 +292,7 @@ impl Supervisor {
             leaks: running.leaks,
             unkillable: running.unkillable,
             hang,
-            cpu_time: subtree::reaped_time().saturating_sub(running.time_before),
+            cpu_time: cpu_time.saturating_sub(cpu_time_before),
         }
     }
 
@@ -316,9 +326,10 @@ impl Supervisor {
         }
     }
 
-    /// One SIGCHLD may stand for several ends; `reap` asks for all of them.
+    /// One SIGCHLD may stand for several ends; `reap` asks for all of them. There is never more
+    /// than one to read: it is not queued.
     fn drain_ends(&self) {
-        while let Ok(Some(_)) = self.ends.read_signal() {}
+        let _ = self.ends.read_signal();
     }
 }
 
