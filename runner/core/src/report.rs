@@ -216,9 +216,18 @@ fn write_process(text: &mut String, process: &Process, stacks: &Symbolised<'_>) 
 }
 
 fn process_in_words(process: &Process) -> String {
-    let Process { pid, parent, name, command, state, age, .. } = process;
-    let (state, age) = (state_word(*state), age.as_secs_f64());
+    let Process { pid, parent, name, command, age, .. } = process;
+    let (state, age) = (state_in_words(process), age.as_secs_f64());
     format!("process {pid} `{name}` {state}, {age:.1} s old, child of {parent}: {command}")
+}
+
+/// The kernel's state of a process is its first thread's, which mostly waits. What a person looks
+/// for is a thread that runs.
+fn state_in_words(process: &Process) -> String {
+    match process.threads.iter().find(|thread| thread.state == 'R') {
+        Some(thread) => format!("running in thread {} `{}`", thread.tid, thread.name),
+        None => state_word(process.state).to_owned(),
+    }
 }
 
 fn write_thread(text: &mut String, indent: &str, thread: &Thread) {
@@ -343,7 +352,7 @@ thread 10 `t10` did not answer
 thread 12 `t12` did not answer
 process 20 `suite` running, 10.1 s old, child of 1: suite --exact
 
-process 10 `suite` running, 10.1 s old, child of 1: suite --exact
+process 10 `suite` running in thread 11 `t11`, 10.1 s old, child of 1: suite --exact
   thread 10 `t10` sleeping in futex_wait_queue
       (did not answer)
   thread 11 `t11` running
