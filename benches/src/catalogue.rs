@@ -5,7 +5,7 @@ use runtime::Backend;
 use crate::figure::{Bar, Figure, Limit, Place, Probe, Side};
 use crate::floor::Birth;
 use crate::job::{BURST, Job, Work};
-use crate::suite::{LineSide, Run, SLOTS, Selection, Spawning, Target};
+use crate::suite::{CASES, LineSide, Run, SLOTS, Selection, Spawning, Target};
 
 /// All figures, in the order of the specification.
 pub(crate) fn all() -> Vec<Figure> {
@@ -23,26 +23,26 @@ pub(crate) fn all() -> Vec<Figure> {
 }
 
 fn case(selection: Selection) -> Figure {
-    let cases = selection.cases();
     let (name, peers, peer) = match selection {
-        Selection::Sync => ("case-sync", nextest(cases), at_least(10.0, None)),
+        Selection::Sync => ("case-sync", nextest(), at_least(10.0, None)),
         Selection::Async => ("case-async", Vec::new(), None),
     };
     let floor =
-        Job::Measure { work: Work::FloorCase { slots: SLOTS }, place: Place::Free, samples: cases };
+        Job::Measure { work: Work::FloorCase { slots: SLOTS }, place: Place::Free, samples: CASES };
     Figure {
         name: name.to_owned(),
         place: Place::Free,
         ours: side(
             format!(
-                "`runner` over {cases} cases that do nothing minus over 1, per case; {SLOTS} slots, warm fork server, watchdog, \
-                 capture and containment on"
+                "`runner` over {CASES} cases that do nothing minus over 1, per case; {SLOTS} slots, \
+                 warm fork server, watchdog, capture and containment on"
             ),
             run(Run::RunnerPerCase(selection)),
         ),
         floor: Some(side(
             format!(
-                "fork, two threads, wait, of a small process; {SLOTS} such loops at once, {cases} cases in all"
+                "fork, two threads, wait, of a small process; {SLOTS} such loops at once, \
+                 {CASES} cases in all"
             ),
             Probe::Job(floor),
         )),
@@ -51,7 +51,7 @@ fn case(selection: Selection) -> Figure {
     }
 }
 
-fn nextest(cases: usize) -> Vec<Side> {
+fn nextest() -> Vec<Side> {
     let sides = [
         ("the same test target", Target::Trivial, Spawning::Double),
         ("the same, NEXTEST_DOUBLE_SPAWN=0", Target::Trivial, Spawning::Single),
@@ -60,7 +60,7 @@ fn nextest(cases: usize) -> Vec<Side> {
     ];
     let of = |(words, target, spawning): (&str, Target, Spawning)| {
         side(
-            format!("cargo nextest run, {cases} minus 1, {words}"),
+            format!("cargo nextest run, {CASES} minus 1, {words}"),
             run(Run::NextestPerCase(target, spawning)),
         )
     };
@@ -138,7 +138,8 @@ fn burst() -> Figure {
         place,
         ours: side(
             format!(
-                "a program whose nursery has {BURST} one-shots on `exec` that fail at once, start to exit"
+                "a program whose nursery has {BURST} one-shots on `exec` that fail at once, \
+                 start to exit"
             ),
             job(Work::Burst(Backend::Exec)),
         ),

@@ -101,18 +101,13 @@ impl Selection {
             Self::Async => "asynchronous",
         }
     }
-
-    pub(crate) fn cases(self) -> usize {
-        match self {
-            Self::Sync => 1000,
-            Self::Async => 100,
-        }
-    }
 }
 
-/// What the first case of the module is called.
+/// Cases of each selection.
+pub(crate) const CASES: usize = 1000;
+
+/// What the first case of a module is called in it.
 const FIRST: &str = "h0::a::t0";
-const FIRST_ASYNC: &str = "a::t0";
 
 /// How cargo builds test targets of this package. The runner asks for them in the same way: nothing
 /// is built twice.
@@ -134,18 +129,14 @@ fn runner_per_case(products: &Products, selection: Selection) -> Result<f64> {
     let module = selection.module();
     let all = wall(&mut runner(products, &format!("binary(=trivial) and test(/^{module}::/)")))?;
     let one = runner_once(products, selection)?;
-    Ok(per_case(all, one, selection))
+    Ok(per_case(all, one))
 }
 
 /// Our runner over one case.
 fn runner_once(products: &Products, selection: Selection) -> Result<f64> {
-    let first = match selection {
-        Selection::Sync => FIRST,
-        Selection::Async => FIRST_ASYNC,
-    };
     wall(&mut runner(
         products,
-        &format!("binary(=trivial) and test(={}::{first})", selection.module()),
+        &format!("binary(=trivial) and test(={}::{FIRST})", selection.module()),
     ))
 }
 
@@ -181,7 +172,7 @@ pub(crate) fn has_nextest() -> bool {
 fn nextest_per_case(products: &Products, target: Target, spawning: Spawning) -> Result<f64> {
     let all = wall(&mut nextest(products, target, spawning, "test(/^sync::/)")?)?;
     let one = nextest_once(products, target, spawning)?;
-    Ok(per_case(all, one, Selection::Sync))
+    Ok(per_case(all, one))
 }
 
 /// cargo-nextest over one case.
@@ -230,8 +221,8 @@ fn nextest(
     Ok(command)
 }
 
-fn per_case(all: f64, one: f64, selection: Selection) -> f64 {
-    (all - one) / (selection.cases() - 1) as f64
+fn per_case(all: f64, one: f64) -> f64 {
+    (all - one) / (CASES - 1) as f64
 }
 
 /// Seconds that a command takes; its output is kept for the case that it fails.
