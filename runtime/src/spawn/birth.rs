@@ -59,14 +59,11 @@ fn take_up(summons: Summons) -> ! {
         stillborn("cannot prepare", &error);
     }
     match summons.role {
-        Role::Actor { uuid, name } => {
-            lineage::enter(Pid::parent());
-            live(
-                Boot { link: Link::Socket(socket), backend: Backend::Exec, name, uuid },
-                entry(),
-                Ending::Exit,
-            )
-        }
+        Role::Actor { uuid, name } => live(
+            Boot { link: Link::Socket(socket), backend: Backend::Exec, name, uuid },
+            entry(),
+            Ending::Exit,
+        ),
         Role::Forkserver => forkserver::serve(socket),
     }
 }
@@ -89,24 +86,40 @@ pub(super) fn entry() -> Entry {
     }
 }
 
-/// Sets a new process apart from its parent: a group of its own, adopter of its own orphans, and killed when the
-/// thread that made it ends (the second line: the first is the end of file on its link). Async-signal-safe.
+/// Sets a new process apart from its parent: adopter of its own orphans, and killed when the thread that made it ends
+/// (the second line: the first is the end of file on its link). Async-signal-safe.
+///
+/// Its birth is entered first of all. Whoever adopts it, should it and its parent die at any moment of this, knows it by
+/// its parent's group before, and by the entry after.
 ///
 /// # Errors
 /// `ESRCH` if the parent is dead already, in which case no signal would come.
-pub(super) fn settle(parent: Pid) -> Result<(), Errno> {
-    nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+pub(super) fn settle(parent: Pid, group: Group) -> Result<(), Errno> {
+    lineage::enter(parent);
+    match group {
+        Group::Own => nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?,
+        Group::Parents => (),
+    }
     prctl::set_child_subreaper(true)?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     if Pid::parent() == parent { Ok(()) } else { Err(Errno::ESRCH) }
+}
+
+/// Which process group a new process is in.
+#[derive(Clone, Copy)]
+pub(super) enum Group {
+    /// It leads one, as every actor.
+    Own,
+    /// The one it was born into, as a side-car.
+    Parents,
 }
 
 /// Goes on as the actor of `order`, in a child that was just forked and has one thread.
 pub(super) fn after_fork(order: Order, parent: Pid) -> ! {
     panics::never_trace();
     renew();
-    match settle(parent) {
-        Ok(()) => lineage::enter(parent),
+    match settle(parent, Group::Own) {
+        Ok(()) => (),
         // Nobody wants this child any more, and nobody wants to read of it.
         Err(Errno::ESRCH) => kernel::leave(STILLBORN),
         Err(error) => stillborn("cannot set this process apart from its parent", &error),

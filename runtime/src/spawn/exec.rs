@@ -16,6 +16,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
+use super::birth::{self, Group};
 use super::descriptors::{self, Inherited, set_inherited};
 use super::error::Failed;
 use super::kernel::close_range;
@@ -23,7 +24,7 @@ use super::process::Process;
 use super::request::Order;
 use super::signals::{self, Blocked};
 use super::summons::{self, Role, Summons, Tokio};
-use super::{Step, Unavailable, birth, lineage, title};
+use super::{Step, Unavailable, lineage, title};
 
 /// This image, even if the file has been replaced meanwhile.
 const SELF: &str = "/proc/self/exe";
@@ -62,6 +63,7 @@ struct Image {
     environment: Vec<CString>,
     inherited: Vec<RawFd>,
     parent: Pid,
+    group: Group,
 }
 
 impl Image {
@@ -80,6 +82,10 @@ impl Image {
                 .chain([summons.socket, summons.lineage])
                 .collect(),
             parent: Pid::this(),
+            group: match summons.role {
+                Role::Actor { .. } => Group::Own,
+                Role::Forkserver => Group::Parents,
+            },
         })
     }
 
@@ -181,7 +187,7 @@ impl Plan<'_> {
 
     /// Only system calls: no allocation, no lock.
     fn set_up(&self) -> Result<(), Errno> {
-        birth::settle(self.image.parent)?;
+        birth::settle(self.image.parent, self.image.group)?;
         signals::reset_before_exec();
         let errno =
             |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EINVAL));

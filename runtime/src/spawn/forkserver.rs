@@ -211,14 +211,8 @@ fn become_sidecar(socket: UnixStream, owner: Pid) -> ! {
 pub(super) fn serve(socket: OwnedFd) -> ! {
     // As a forked one: no terminal's signal ends it before its owner, and its children clear the mask.
     Blocked::all().keep();
-    // `settle` gave it a group of its own, as every exec'd image gets; a side-car belongs to its owner's.
-    let owner = Pid::parent();
-    if let Ok(group) = nix::unistd::getpgid(Some(owner)) {
-        // Where it fails the owner is gone, and so is this in a moment.
-        let _ = nix::unistd::setpgid(Pid::from_raw(0), group);
-    }
     title::set_line(NAME);
-    serve_owner(UnixStream::from(socket), owner)
+    serve_owner(UnixStream::from(socket), Pid::parent())
 }
 
 fn serve_owner(mut socket: UnixStream, owner: Pid) -> ! {

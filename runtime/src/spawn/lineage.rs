@@ -1,7 +1,7 @@
 //! Who came from whom, among all processes of a tree of actors, also after those in between have died.
 //!
 //! The kernel forgets: an orphan's parent is its adopter. So each actor writes its pid and its parent's into a table
-//! in memory shared by the whole tree, when it is born. An adopter reads there whose descendants its orphans are.
+//! in memory shared by the whole tree, before it leaves the process group it was born into. An adopter reads there whose descendants its orphans are.
 //!
 //! The table is a ring: what is pushed out by later births cannot be attributed any more, and is then left alone.
 //! Pids are reused, so a record counts only for a process that had already started when it was written.
@@ -61,7 +61,7 @@ pub(super) fn descriptor() -> Option<RawFd> {
     TABLE.get().map(|(memory, _)| memory.as_raw_fd())
 }
 
-/// Enters this process.
+/// Enters this process. Async-signal-safe.
 pub(super) fn enter(parent: Pid) {
     if let Some((_, table)) = TABLE.get() {
         table.enter(Pid::this(), parent, now());

@@ -184,6 +184,7 @@ impl Pupil {
             "command" => self.answer(&Command::new("true").status().expect("true").to_string()),
             "sleeper" => self.answer(&sleeper(rest)),
             "child" => self.start_child(rest.parse().expect("a backend")),
+            "breed" => self.breed(rest.parse().expect("a backend")),
             "relay" => {
                 let answer = self.children.last_mut().expect("a child").ask(rest);
                 self.answer(&answer);
@@ -218,6 +219,18 @@ impl Pupil {
         let pid = actor.child.pid().map_or_else(|| "thread".into(), |pid| pid.to_string());
         self.children.push(actor);
         self.answer(&pid);
+    }
+
+    /// Starts children, one after the other, until somebody kills this actor. They live until they see its end.
+    fn breed(&mut self, backend: Backend) {
+        self.answer("breeding");
+        with_runtime(async {
+            loop {
+                let (request, link) = request(backend, "grandchild");
+                let child = spawn(backend, request).await.expect("a child");
+                self.children.push(Actor { child, link });
+            }
+        });
     }
 }
 

@@ -12,7 +12,9 @@ use runtime::spawn::{Backend, Exit, Pid, Signalled, Step, Unavailable, spawn};
 
 use crate::actor::{Actor, refusal, replace_side_car, request};
 use crate::driver::eventually;
-use crate::proc::{children, is_gone, names_of_threads, open_files, parent_of, pid, state};
+use crate::proc::{
+    all_children, children, is_gone, name_of, names_of_threads, open_files, parent_of, pid, state,
+};
 use crate::variables::set_var;
 
 pub(crate) async fn speaks_over_its_link(backend: Backend) {
@@ -341,5 +343,56 @@ pub(crate) async fn dies_with_its_parent(backend: Backend) {
         // Nobody's wait but ours can reap it now.
         assert!(actor.child.kill_subtree().await.killed.contains(&grandchild));
         assert!(is_gone(grandchild));
+    }
+}
+
+pub(crate) async fn leaves_nothing_when_it_is_killed_while_it_breeds(backend: Backend) {
+    let moments = Moments::new();
+    for below in Backend::ALL.into_iter().filter(|below| below.is_process()) {
+        for (round, moment) in moments.take(BROODS).enumerate() {
+            let mut actor = Actor::start(backend).await;
+            let before = all_children();
+            assert_eq!(actor.ask(&format!("breed {below}")), "breeding");
+            std::thread::sleep(moment);
+            let dies_first = round % 2 == 0;
+            if dies_first {
+                kill(actor.pid(), Signal::SIGKILL).expect("a live child");
+                assert_eq!(actor.child.wait().await, Exit::Signal(Signal::SIGKILL as i32));
+            }
+            let report = actor.child.kill_subtree().await;
+            let left: Vec<_> = all_children()
+                .into_iter()
+                .filter(|child| !before.contains(child))
+                .map(|child| (child, state(child), name_of(child)))
+                .collect();
+            assert_eq!(left, [], "{below} below {backend}, {moment:?}, {dies_first}: {report:?}");
+            assert_eq!(report.strangers, [], "{below} below {backend}");
+            assert!(is_gone(actor.pid()));
+        }
+    }
+}
+
+/// How often an actor is killed while it starts children, on each backend of theirs.
+const BROODS: usize = 20;
+
+/// Times at which to kill, the same in every run: from before the first child to after a few.
+#[derive(Clone, Copy)]
+struct Moments(u64);
+
+impl Moments {
+    fn new() -> Moments {
+        Moments(0x9E37_79B9_7F4A_7C15)
+    }
+}
+
+impl Iterator for Moments {
+    type Item = Duration;
+
+    /// Xorshift.
+    fn next(&mut self) -> Option<Duration> {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        Some(Duration::from_micros(self.0 % 3000))
     }
 }

@@ -94,6 +94,7 @@ const CONTRACT: &[Clause] = &[
     clause!(contract::leaves_nothing_in_its_group_when_dead, &[SubtreeKill]),
     clause!(contract::adopts_what_its_children_leave, &[SubtreeKill]),
     clause!(contract::dies_with_its_parent, &[ParentDeath]),
+    clause!(contract::leaves_nothing_when_it_is_killed_while_it_breeds, &[SubtreeKill]),
 ];
 
 const STRESS: &[Clause] = &[clause!(stress::no_child_hangs, &[InheritsHeap])];

@@ -12,11 +12,12 @@ pub(crate) fn is_gone(pid: Pid) -> bool {
 
 /// Children of this process, the side-car excepted.
 pub(crate) fn children() -> Vec<Pid> {
-    threads_of(Pid::this())
-        .into_iter()
-        .flat_map(children_of_thread)
-        .filter(|child| name_of(*child) != "forkserver")
-        .collect()
+    all_children().into_iter().filter(|child| name_of(*child) != "forkserver").collect()
+}
+
+/// Children of this process, dead ones included.
+pub(crate) fn all_children() -> Vec<Pid> {
+    threads_of(Pid::this()).into_iter().flat_map(children_of_thread).collect()
 }
 
 pub(crate) fn side_car() -> Pid {
