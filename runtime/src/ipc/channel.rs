@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use super::queue::{Queue, Sender};
 use super::socket::Socket;
@@ -102,6 +102,20 @@ impl Channel {
     /// Like [`Channel::poll_recv`]. Cancel safety: a dropped future loses no message.
     pub(crate) async fn recv(&mut self) -> Result<Message, Closed> {
         std::future::poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// The next message of a peer that is known to be dead: `None` when it said no more. Asks the channel itself, because
+    /// the scheduler need not have looked since the peer's last words. After [`Closed`] it is not to be called again.
+    pub(crate) fn recv_left(&mut self) -> Option<Result<Message, Closed>> {
+        match &mut self.wire {
+            Wire::Socket(socket) => socket.recv_left(),
+            Wire::Memory { incoming, .. } => {
+                match incoming.poll_pop(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(popped) => Some(popped.ok_or(Closed::Ended)),
+                    Poll::Pending => None,
+                }
+            }
+        }
     }
 
     /// Writes what was pushed; ready when nothing is left to write, or nobody to read it.
@@ -221,6 +235,23 @@ mod tests {
             assert!(matches!(a.recv().await, Ok(Message::Ready)));
             assert!(matches!(a.recv().await, Err(Closed::Ended)));
         });
+    }
+
+    #[test]
+    fn the_last_words_of_the_dead_are_heard_before_the_scheduler_has_looked() {
+        for form in [Form::Bytes, Form::Value] {
+            run(async {
+                let (mut a, mut b) = pair(form);
+                assert!(a.recv_left().is_none(), "{form:?}");
+                b.sender().push(Message::Ready).unwrap();
+                b.sender().push(Message::Farewell { failure: None }).unwrap();
+                b.flush().await;
+                drop(b);
+                assert!(matches!(a.recv_left(), Some(Ok(Message::Ready))), "{form:?}");
+                assert!(matches!(a.recv_left(), Some(Ok(Message::Farewell { .. }))), "{form:?}");
+                assert!(matches!(a.recv_left(), Some(Err(Closed::Ended))), "{form:?}");
+            });
+        }
     }
 
     #[test]

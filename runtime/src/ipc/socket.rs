@@ -4,11 +4,13 @@
 //! control message waits behind what is already encoded.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
@@ -21,6 +23,9 @@ const BATCH_BYTES: usize = 64 << 10;
 
 /// An output buffer that grew beyond this is given back once it is written.
 const KEEP_BYTES: usize = 256 << 10;
+
+/// Reads what is there.
+const LOOK: MsgFlags = MsgFlags::MSG_DONTWAIT;
 
 pub(super) struct Socket {
     stream: UnixStream,
@@ -54,21 +59,47 @@ impl Socket {
             return Poll::Ready(Err(Closed::Refused(io::Error::other(error.to_string()))));
         }
         loop {
-            match self.decoder.next() {
-                Ok(Some(message)) => return Poll::Ready(Ok(message)),
-                Ok(None) => {}
-                Err(garbage) => return Poll::Ready(Err(Closed::Garbage(garbage))),
+            if let Some(received) = self.decoded() {
+                return Poll::Ready(received);
             }
-            match ready!(self.poll_fill(cx)) {
-                Ok(0) if self.decoder.is_mid_frame() => return Poll::Ready(Err(Closed::Torn)),
-                Ok(0) => return Poll::Ready(Err(Closed::Ended)),
-                Ok(_) => {}
-                // The peer is gone and left bytes of ours unread; for the reader that is an end.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    return Poll::Ready(Err(Closed::Ended));
+            let filled = ready!(self.poll_fill(cx));
+            self.on_filled(filled)?;
+        }
+    }
+
+    pub(super) fn recv_left(&mut self) -> Option<Result<Message, Closed>> {
+        loop {
+            if let Some(received) = self.decoded() {
+                return Some(received);
+            }
+            let filled = match recv(self.stream.as_raw_fd(), self.decoder.room(), LOOK) {
+                Err(Errno::EAGAIN) => return None,
+                Err(Errno::EINTR) => continue,
+                Err(errno) => Err(errno.into()),
+                Ok(count) => {
+                    self.decoder.filled(count);
+                    Ok(count)
                 }
-                Err(error) => return Poll::Ready(Err(Closed::Refused(error))),
+            };
+            if let Err(closed) = self.on_filled(filled) {
+                return Some(Err(closed));
             }
+        }
+    }
+
+    fn decoded(&mut self) -> Option<Result<Message, Closed>> {
+        self.decoder.next().map_err(Closed::Garbage).transpose()
+    }
+
+    /// Whether there may be more.
+    fn on_filled(&self, filled: io::Result<usize>) -> Result<(), Closed> {
+        match filled {
+            Ok(0) if self.decoder.is_mid_frame() => Err(Closed::Torn),
+            Ok(0) => Err(Closed::Ended),
+            Ok(_) => Ok(()),
+            // The peer is gone and left bytes of ours unread; for the reader that is an end.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(Closed::Ended),
+            Err(error) => Err(Closed::Refused(error)),
         }
     }
 

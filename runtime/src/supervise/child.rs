@@ -121,7 +121,7 @@ impl Supervisor {
             Spawned::Child(child) => {
                 self.on_spawned();
                 let exit = self.watch(&child).await;
-                self.drain().await;
+                self.drain();
                 return self.end(&child, exit).await;
             }
             Spawned::Failed(error) => self.tell_unborn(Some(&error)),
@@ -395,13 +395,12 @@ impl Supervisor {
     }
 
     /// After the exit: what the child said before it, and is still in the channel.
-    async fn drain(&mut self) {
+    fn drain(&mut self) {
         while let Some(channel) = &mut self.channel {
-            let received = std::future::poll_fn(|cx| Poll::Ready(channel.poll_recv(cx))).await;
-            match received {
-                Poll::Ready(Ok(message)) => self.on_message(message),
-                Poll::Ready(Err(closed)) => self.on_closed(&closed),
-                Poll::Pending => self.channel = None,
+            match channel.recv_left() {
+                Some(Ok(message)) => self.on_message(message),
+                Some(Err(closed)) => self.on_closed(&closed),
+                None => self.channel = None,
             }
         }
     }
