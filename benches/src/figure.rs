@@ -121,7 +121,7 @@ pub(crate) struct Ratio {
     pub(crate) most: f64,
 }
 
-/// How a row stands to its bar.
+/// How a row stands to its bar, by the median of its rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Standing {
     Missed,
@@ -129,12 +129,30 @@ pub(crate) enum Standing {
     Stretch,
 }
 
-impl Standing {
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Missed => "missed",
-            Self::Met => "met",
-            Self::Stretch => "met, stretch too",
+/// Whether the rounds of a row would all say the same of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rounds {
+    Agree,
+    Differ,
+}
+
+/// What is to be said of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) standing: Standing,
+    pub(crate) rounds: Rounds,
+}
+
+impl Verdict {
+    pub(crate) fn words(self) -> String {
+        let standing = match self.standing {
+            Standing::Missed => "missed",
+            Standing::Met => "met",
+            Standing::Stretch => "met, stretch too",
+        };
+        match self.rounds {
+            Rounds::Agree => standing.to_owned(),
+            Rounds::Differ => format!("{standing} (rounds differ)"),
         }
     }
 }
@@ -164,12 +182,25 @@ impl Row {
     }
 
     /// The worst of what is asked for; `None` if nothing is, or nothing could be compared.
-    pub(crate) fn standing(&self) -> Option<Standing> {
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        let standings = [
+            self.standing(|ratio| ratio.median)?,
+            self.standing(|ratio| ratio.least)?,
+            self.standing(|ratio| ratio.most)?,
+        ];
+        let [standing, ..] = standings;
+        let agree = standings.iter().all(|other| *other == standing);
+        let rounds = if agree { Rounds::Agree } else { Rounds::Differ };
+        Some(Verdict { standing, rounds })
+    }
+
+    /// With one of the numbers of each ratio.
+    fn standing(&self, of: impl Fn(Ratio) -> f64) -> Option<Standing> {
         let Bar { floors, peer } = self.figure.bar;
         let to_floor = floors.zip(self.to_floor());
         let to_peer = peer.zip(self.to_peers().first().copied());
-        let floor = to_floor.map(|(limit, ratio)| limit.judge(|limit| ratio.median <= limit));
-        let peer = to_peer.map(|(limit, ratio)| limit.judge(|limit| ratio.median >= limit));
+        let floor = to_floor.map(|(limit, ratio)| limit.judge(|limit| of(ratio) <= limit));
+        let peer = to_peer.map(|(limit, ratio)| limit.judge(|limit| of(ratio) >= limit));
         floor.into_iter().chain(peer).min()
     }
 }
@@ -219,26 +250,41 @@ mod tests {
 
     #[test]
     fn a_row_stands_as_its_worst_ratio() {
+        let mut row = row(&[1.4], &[1.0], &[15.0]);
+        assert_eq!(words(&row), "met");
+        row.peers = vec![measured(&[13.0])];
+        assert_eq!(words(&row), "missed");
+        row.peers.clear();
+        assert_eq!(words(&row), "met, stretch too");
+        row.floor = None;
+        assert_eq!(row.verdict(), None);
+    }
+
+    #[test]
+    fn rounds_on_both_sides_of_a_bar_are_told() {
+        assert_eq!(words(&row(&[1.8, 1.9, 1.7], &[1.0; 3], &[20.0; 3])), "met");
+        assert_eq!(words(&row(&[1.8, 2.1, 1.7], &[1.0; 3], &[30.0; 3])), "met (rounds differ)");
+    }
+
+    fn words(row: &Row) -> String {
+        row.verdict().map_or_else(String::new, Verdict::words)
+    }
+
+    fn row(ours: &[f64], floor: &[f64], peer: &[f64]) -> Row {
         let limit = |bar, stretch| Some(Limit { bar, stretch: Some(stretch) });
-        let mut row = Row {
+        let side = Side { what: String::new(), probe: Probe::Suite(Run::RunnerOnce) };
+        Row {
             figure: Figure {
                 name: "x".to_owned(),
                 place: Place::Free,
-                ours: Side { what: String::new(), probe: Probe::Suite(Run::RunnerOnce) },
+                ours: side,
                 floor: None,
                 peers: Vec::new(),
                 bar: Bar { floors: limit(2.0, 1.5), peer: limit(10.0, 20.0) },
             },
-            ours: measured(&[1.4]),
-            floor: Some(measured(&[1.0])),
-            peers: vec![measured(&[15.0])],
-        };
-        assert_eq!(row.standing(), Some(Standing::Met));
-        row.peers = vec![measured(&[13.0])];
-        assert_eq!(row.standing(), Some(Standing::Missed));
-        row.peers.clear();
-        assert_eq!(row.standing(), Some(Standing::Stretch));
-        row.floor = None;
-        assert_eq!(row.standing(), None);
+            ours: measured(ours),
+            floor: Some(measured(floor)),
+            peers: vec![measured(peer)],
+        }
     }
 }

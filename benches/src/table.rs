@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::figure::{Bar, Figure, Limit, Measured, Ratio, Row, Side, Standing};
+use crate::figure::{Bar, Figure, Limit, Measured, Ratio, Row, Side, Verdict};
 use crate::load::{Load, cpus};
 use crate::rounds::Outcome;
 
@@ -54,7 +54,7 @@ fn cells(row: &Row) -> Vec<[String; COLUMNS]> {
         first,
         first_ratio,
         bar(row.figure.bar),
-        row.standing().map_or_else(String::new, |standing| standing.word().to_owned()),
+        row.verdict().map_or_else(String::new, Verdict::words),
         row.ours.samples.to_string(),
     ]];
     for _ in 1..row.peers.len() {
@@ -116,7 +116,7 @@ fn row_json(row: &Row) -> Value {
             "at_most_floors": figure.bar.floors.map(limit_json),
             "peer_at_least": figure.bar.peer.map(limit_json),
         },
-        "standing": row.standing().map(Standing::word),
+        "standing": row.verdict().map(Verdict::words),
     })
 }
 
