@@ -64,6 +64,7 @@ fn register_test(mut function: ItemFn) -> syn::Result<TokenStream> {
     let text = name.to_string();
     let line = line_of(name.span());
     Ok(quote! {
+        #[allow(clippy::needless_pass_by_value, reason = "every test is given its case by value")]
         #function
         const _: () = {
             #[::runner::private::linkme::distributed_slice(::runner::registry::TESTS)]
