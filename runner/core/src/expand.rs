@@ -8,6 +8,7 @@ mod marks;
 mod select;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -15,7 +16,7 @@ use crate::event::CaseName;
 use crate::filter::{GLOBAL_GROUP, Subject};
 use crate::manifest::{Axis, Backend, Manifest, Override, Profile, Suite};
 use crate::outcome::{Expectation, LeakPolicy};
-use crate::protocol::{Capture, Listing, variable};
+use crate::protocol::{Attempt, Capture, Clocks, Listing, variable};
 use crate::test::{Place, Test};
 
 use marks::{Layers, Modules};
@@ -94,6 +95,21 @@ pub enum Plan {
     },
 }
 
+/// What of an attempt is not the case's: see the fields of [`Attempt`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptPlace {
+    /// Which try, from 1.
+    pub attempt: u32,
+    /// Place among the slots, from 0.
+    pub slot: u32,
+    /// For whatever the body randomises.
+    pub seed: u64,
+    /// The package's root.
+    pub cwd: PathBuf,
+    /// A folder not yet made.
+    pub temp_dir: PathBuf,
+}
+
 /// What a face knows beyond manifest and listing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -110,6 +126,30 @@ pub struct Options {
 }
 
 impl Case {
+    /// What a supervisor is told to run it, at this place.
+    pub fn attempt(&self, place: AttemptPlace) -> Attempt {
+        let AttemptPlace { attempt, slot, seed, cwd, temp_dir } = place;
+        Attempt {
+            case_id: self.id.clone(),
+            test: self.test.clone(),
+            backend: self.backend.clone(),
+            axes: self.axes.clone(),
+            attempt,
+            slot,
+            seed,
+            env: self.env.clone(),
+            cwd,
+            temp_dir,
+            capture: self.capture,
+            clocks: Clocks {
+                slow_after: self.slow_after,
+                deadline: Some(self.timeout),
+                grace: self.grace,
+                leak_after: self.leak_after,
+            },
+        }
+    }
+
     /// As messages name it.
     pub fn name(&self) -> CaseName {
         CaseName {

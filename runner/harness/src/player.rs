@@ -16,13 +16,13 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use runner_core::expand::Case;
+use runner_core::expand::{AttemptPlace, Case};
 use runner_core::memory::{Memory, Output};
 use runner_core::outcome::{Outcome, judge};
 use runner_core::process;
 use runner_core::protocol::{
-    self, Attempt, Clocks, Facts, FromSupervisor, PROTOCOL_VERSION, ProtocolError,
-    RUN_FOLDER_PREFIX, ToSupervisor,
+    self, Attempt, Facts, FromSupervisor, PROTOCOL_VERSION, ProtocolError, RUN_FOLDER_PREFIX,
+    ToSupervisor,
 };
 
 use crate::{Hooks, supervisor};
@@ -157,26 +157,13 @@ impl Player {
 
     fn attempt(&self, case: &Case, slot: u32) -> Attempt {
         let number = self.attempts.fetch_add(1, Ordering::Relaxed);
-        let temp_dir = run_folder().join(format!("{number:x}"));
-        Attempt {
-            case_id: case.id.clone(),
-            test: case.test.clone(),
-            backend: case.backend.clone(),
-            axes: case.axes.clone(),
+        case.attempt(AttemptPlace {
             attempt: 1,
             slot,
             seed: seed(),
-            env: case.env.clone(),
             cwd: self.package_root.clone(),
-            temp_dir,
-            capture: case.capture,
-            clocks: Clocks {
-                slow_after: case.slow_after,
-                deadline: Some(case.timeout),
-                grace: case.grace,
-                leak_after: case.leak_after,
-            },
-        }
+            temp_dir: run_folder().join(format!("{number:x}")),
+        })
     }
 
     /// SIGTERM is how nextest says that its own clock ran out: it is answered like the deadline,

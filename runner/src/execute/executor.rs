@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use runner_core::event::{Event, Finished, Interrupt};
-use runner_core::expand::Case;
+use runner_core::expand::{AttemptPlace, Case};
 use runner_core::memory::{Memory, Output};
 use runner_core::outcome::{Outcome, judge};
 use runner_core::protocol::{
-    Attempt, Clocks, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, Process, ProtocolError,
+    Attempt, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, Process, ProtocolError,
     RUN_FOLDER_PREFIX, Stacks, ToSupervisor,
 };
 
@@ -577,27 +577,14 @@ impl<'a> Executor<'a> {
     }
 
     fn attempt(&self, slot: usize, number_of_case: usize) -> Attempt {
-        let case = &self.cases[number_of_case];
         let binary = &self.binaries[self.suites[number_of_case]];
-        Attempt {
-            case_id: case.id.clone(),
-            test: case.test.clone(),
-            backend: case.backend.clone(),
-            axes: case.axes.clone(),
+        self.cases[number_of_case].attempt(AttemptPlace {
             attempt: ATTEMPT,
             slot: number(slot),
             seed: self.limits.seed,
-            env: case.env.clone(),
             cwd: binary.package_root.clone(),
             temp_dir: self.temp_dir(number_of_case),
-            capture: case.capture,
-            clocks: Clocks {
-                slow_after: case.slow_after,
-                deadline: Some(case.timeout),
-                grace: case.grace,
-                leak_after: case.leak_after,
-            },
-        }
+        })
     }
 
     fn tell(&mut self, slot: usize, message: &ToSupervisor, now: Instant) {
