@@ -1,10 +1,11 @@
 //! The command line.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::error::{BenchError, Result};
+use crate::error::{BenchError, Result, Trying};
 use crate::figure::Figure;
 use crate::load::Load;
 use crate::products::Products;
@@ -65,7 +66,9 @@ fn figures(cli: &Cli) -> Result<Vec<Figure>> {
     let (figures, others): (Vec<Figure>, Vec<Figure>) =
         catalogue::all().into_iter().partition(wanted);
     if figures.is_empty() {
-        let names: Vec<String> = others.into_iter().map(|figure| figure.name).collect();
+        let mut names: Vec<String> = others.into_iter().map(|figure| figure.name).collect();
+        names.sort();
+        names.dedup();
         let why = format!("no figure has that in its name; there are {}", names.join(", "));
         return Err(BenchError::new(format!("--only {}", cli.only.join(" --only ")), why));
     }
@@ -74,7 +77,7 @@ fn figures(cli: &Cli) -> Result<Vec<Figure>> {
 
 fn measure(cli: &Cli, figures: Vec<Figure>) -> Result<ExitCode> {
     if cli.list {
-        print!("{}", table::legend(&figures));
+        say(&table::legend(&figures))?;
         return Ok(ExitCode::SUCCESS);
     }
     let figures = with_peers_to_be_had(figures);
@@ -83,11 +86,11 @@ fn measure(cli: &Cli, figures: Vec<Figure>) -> Result<ExitCode> {
     let before = Load::now();
     let outcome = rounds::run(figures, cli.rounds, products.as_ref());
     let load = (before, Load::now());
-    if cli.json {
-        println!("{}", table::json(&outcome, load));
+    say(&if cli.json {
+        format!("{}\n", table::json(&outcome, load))
     } else {
-        print!("{}", table::text(&outcome, load));
-    }
+        table::text(&outcome, load)
+    })?;
     Ok(if outcome.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -98,4 +101,12 @@ fn with_peers_to_be_had(figures: Vec<Figure>) -> Vec<Figure> {
     }
     eprintln!("cargo-nextest is not installed: figures are without it as a peer");
     figures.into_iter().map(|figure| figure.without_peers(Run::is_of_nextest)).collect()
+}
+
+/// To stdout. A reader that has seen enough is no error.
+fn say(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        said => said.trying("writing to stdout"),
+    }
 }
