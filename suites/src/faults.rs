@@ -208,9 +208,9 @@ async fn a_stuck_actor_that_is_killed_is_told(case: Case) -> TestResult {
     Ok(())
 }
 
-/// A dying middle takes what is below it along, and its parent's other children end well.
+/// By its call, and as a child.
 #[runner::test]
-async fn a_death_is_told_once_however_many_knew_the_actor(case: Case) -> TestResult {
+async fn a_death_that_two_ways_report_is_one_death(case: Case) -> TestResult {
     let mut gate = Gate::closed(&case, "gate")?;
     let outcome: runtime::Result<()> = runtime::nursery(async |n| {
         let mortal = mortal(n).await?;

@@ -53,8 +53,7 @@ pub(crate) async fn pass(path: &Path) -> io::Result<()> {
     // Opened first: a FIFO without a writer since it was opened is never said to be at its end.
     let mut gate = pipe::OpenOptions::new().open_receiver(path)?;
     arrive(path)?;
-    let mut nothing = [0; 1];
-    gate.read(&mut nothing).await?;
+    while gate.read(&mut [0]).await? > 0 {}
     Ok(())
 }
 

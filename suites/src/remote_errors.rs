@@ -200,7 +200,7 @@ async fn two_failures_that_look_alike_are_two() -> TestResult {
     runtime::nursery(async |n| {
         let daemon = n.actor("daemon").expose::<refuse>().await?;
         let (one, other) = tokio::join!(daemon.call::<refuse>((1,)), daemon.call::<refuse>((1,)));
-        let failures = [one, other].into_iter().filter_map(|outcome| outcome.err());
+        let failures = [one, other].into_iter().filter_map(Result::err);
         let group = Error::from_failures(failures.map(Error::from));
         let shape = group.as_ref().map(shape::of);
         assert_eq!(shape.as_deref(), Some("(daemon:refused-1 daemon:refused-1)"));

@@ -145,7 +145,7 @@ impl Door {
         self.inside.set(self.inside.get() + 1);
         let _inside = Inside(Rc::clone(&self.inside), Rc::clone(&self.left));
         self.opened.notify_one();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn wait_left(&self) -> u64 {
