@@ -52,9 +52,9 @@ const RECORD_ALIGN: u64 = 16;
 /// A longer write becomes several records, so that no single one can lap the ring.
 const RECORD_LIMIT_BYTES: usize = 32 << 10;
 const SMALLEST_ROOM_BYTES: usize = 256 << 10;
-/// Room whose pages are made with the file and kept from attempt to attempt: a first touch of a page
-/// costs a captured line as much as all its code.
-const KEPT_BYTES: u64 = 1 << 20;
+/// Room whose pages are kept from attempt to attempt: a first touch of a page costs a captured line
+/// more than all its code.
+const KEPT_BYTES: u64 = 4 << 20;
 
 /// Which of the two streams a record was written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -186,7 +186,6 @@ impl Memory {
         let length = size_of::<Header>().next_multiple_of(1 << 16) + room;
         nix::unistd::ftruncate(&file, length as i64)?;
         let memory = Self::map(file, length, room)?;
-        memory.make_pages();
         let header = memory.header();
         header.room.store(room as u64, Ordering::Relaxed);
         header.nonce.store(fresh_nonce(), Ordering::Relaxed);
@@ -250,7 +249,9 @@ impl Memory {
         header.phase.store(Phase::Idle as u32, Ordering::Release);
     }
 
-    fn make_pages(&self) {
+    /// Makes the pages that are kept from attempt to attempt, for whoever will run many: about a
+    /// millisecond once, instead of a page fault for every 32 captured lines.
+    pub fn make_pages(&self) {
         let offset = self.room_offset() as u64;
         let bytes = KEPT_BYTES.min(self.length as u64 - offset);
         let (offset, bytes) = (offset.cast_signed(), bytes.cast_signed());

@@ -519,14 +519,18 @@ impl<'a> Executor<'a> {
 
     fn try_open(&mut self, slot: usize, suite: usize) -> io::Result<()> {
         let place = &mut self.slots[slot];
-        let memory = match place.memory.take() {
-            Some(memory) => memory,
-            None => Memory::create(self.limits.capture_limit_bytes)?,
+        let (memory, is_new) = match place.memory.take() {
+            Some(memory) => (memory, false),
+            None => (Memory::create(self.limits.capture_limit_bytes)?, true),
         };
         let memory = place.memory.insert(memory);
         let binary = &self.binaries[suite];
         let hired = self.crew.hire((slot, suite), binary, memory, self.limits, &self.wakeups)?;
         place.supervisor = Some(hired);
+        if is_new {
+            // Now, while the supervisor starts.
+            memory.make_pages();
+        }
         let hello = ToSupervisor::Hello { protocol: PROTOCOL_VERSION };
         // A failure shows on the socket or the pidfd.
         let _ = self.crew.send(hired, &hello, &self.wakeups);
