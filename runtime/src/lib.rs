@@ -9,6 +9,7 @@
 //! The modules, each using only those above it:
 //!
 //! ```text
+//! watch       descriptors in the scheduler's care
 //! spawn       how a child comes to be, per backend; knows no protocol
 //! error       what can go wrong, as values
 //! msg         what parent and child say to each other, as bytes
@@ -28,6 +29,7 @@ mod ipc;
 mod msg;
 mod rpc;
 mod supervise;
+mod watch;
 
 pub use actor::{ActorInfo, current};
 pub use boot::{Config, Guard, RootConfig, block_on_root, divert, init, on_actor_start};

@@ -367,19 +367,29 @@ pub(crate) enum Garbage {
 }
 
 /// Bytes in, messages out.
-#[derive(Default)]
 pub(crate) struct Decoder {
     /// Initialised throughout; what lies in `start..end` has come and is not decoded.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// What the next read is offered at least.
+    read_bytes: usize,
 }
 
-/// What a read is offered at least.
-const READ_BYTES: usize = 8 << 10;
+/// What the first read is offered: nearly every message fits, and a new actor touches no more memory than it needs.
+const FIRST_READ_BYTES: usize = 1 << 10;
+
+/// After reads that were filled to the brim more is offered, up to this.
+const MOST_READ_BYTES: usize = 64 << 10;
 
 /// A buffer that grew beyond this is given back once it is empty.
 const KEEP_BYTES: usize = 256 << 10;
+
+impl Default for Decoder {
+    fn default() -> Decoder {
+        Decoder { buffer: Vec::new(), start: 0, end: 0, read_bytes: FIRST_READ_BYTES }
+    }
+}
 
 impl Decoder {
     /// Where to put the next bytes: the rest of the frame that has begun, or a few small ones. Then say how many came, to
@@ -388,7 +398,7 @@ impl Decoder {
         if self.start == self.end {
             self.reset();
         }
-        if self.buffer.len() - self.end < READ_BYTES {
+        if self.buffer.len() - self.end < self.read_bytes {
             self.make_room();
         }
         &mut self.buffer[self.end..]
@@ -398,6 +408,9 @@ impl Decoder {
     pub(crate) fn filled(&mut self, count: usize) {
         self.end += count;
         debug_assert!(self.end <= self.buffer.len(), "more than there was room for");
+        if self.end == self.buffer.len() {
+            self.read_bytes = (self.read_bytes * 2).min(MOST_READ_BYTES);
+        }
     }
 
     /// The next message, if it is complete.
@@ -424,7 +437,7 @@ impl Decoder {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        let wanted = self.missing_bytes().clamp(READ_BYTES, READ_BYTES.max(self.end));
+        let wanted = self.missing_bytes().clamp(self.read_bytes, self.read_bytes.max(self.end));
         if self.buffer.len() - self.end < wanted {
             self.buffer.resize(self.end + wanted, 0);
         }
@@ -542,7 +555,7 @@ mod tests {
         let bytes = frames(&[call(1, 4 << 20)]);
         let mut decoder = Decoder::default();
         let mut received = 0;
-        for chunk in bytes.chunks(READ_BYTES) {
+        for chunk in bytes.chunks(MOST_READ_BYTES) {
             received += feed(&mut decoder, chunk).unwrap().len();
         }
         assert_eq!(received, 1);
@@ -554,7 +567,7 @@ mod tests {
         let mut decoder = Decoder::default();
         let header = u32::try_from(FRAME_LIMIT_BYTES).unwrap().to_le_bytes();
         assert!(feed(&mut decoder, &header).unwrap().is_empty());
-        assert!(decoder.room().len() <= READ_BYTES);
+        assert!(decoder.room().len() <= FIRST_READ_BYTES);
     }
 
     #[test]

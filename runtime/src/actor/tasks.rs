@@ -26,6 +26,8 @@ impl Tasks {
     /// On a thread that runs no actor.
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) -> AbortHandle {
         let running = Running::new(&self.shared);
+        // Moved once, here: on its way into a task it would be copied from frame to frame.
+        let future = Box::pin(future);
         tokio::task::spawn_local(async move {
             let _running = running;
             future.await;

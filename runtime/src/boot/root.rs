@@ -82,11 +82,16 @@ pub fn block_on_root<F: Future>(config: RootConfig, body: F) -> Result<F::Output
     outcome.map_err(|panic| resume_unwind(panic.payload))
 }
 
+/// Taken from the kernel at a time. Few actors have more descriptors than this; room for tokio's thousand would be memory that
+/// each actor has to be given.
+const IO_EVENTS: usize = 64;
+
 /// The scheduler of one actor: everything on the calling thread.
 pub(super) fn scheduler() -> Result<LocalRuntime> {
     Builder::new_current_thread()
         .enable_io()
         .enable_time()
+        .max_io_events_per_tick(IO_EVENTS)
         .build_local(tokio::runtime::LocalOptions::default())
         .map_err(|error| Error::System {
             what: "making an actor's scheduler".to_owned(),

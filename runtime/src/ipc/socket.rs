@@ -5,18 +5,18 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
+use nix::sys::socket::{MsgFlags, recv, send};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::channel::Closed;
 use super::queue::Queue;
 use crate::msg::{Decoder, Message, Unencodable, encode};
+use crate::watch::watch;
 
 /// No more messages are put into a write that has this much.
 const BATCH_BYTES: usize = 64 << 10;
@@ -24,11 +24,14 @@ const BATCH_BYTES: usize = 64 << 10;
 /// An output buffer that grew beyond this is given back once it is written.
 const KEEP_BYTES: usize = 256 << 10;
 
-/// Reads what is there.
-const LOOK: MsgFlags = MsgFlags::MSG_DONTWAIT;
+/// Never waits; a peer that is gone is an error and not a signal.
+const AT_ONCE: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
 
 pub(super) struct Socket {
-    stream: UnixStream,
+    /// Watched for what comes.
+    stream: AsyncFd<OwnedFd>,
+    /// A second descriptor, watched for room to write, while there is none.
+    full: Option<AsyncFd<OwnedFd>>,
     queue: Arc<Queue>,
     decoder: Decoder,
     out: Outgoing,
@@ -48,8 +51,8 @@ enum Outgoing {
 
 impl Socket {
     pub(super) fn new(fd: OwnedFd, queue: Arc<Queue>) -> io::Result<Socket> {
-        let stream = UnixStream::from_std(fd.into())?;
-        Ok(Socket { stream, queue, decoder: Decoder::default(), out: Outgoing::EMPTY })
+        let stream = watch(fd, Interest::READABLE)?;
+        Ok(Socket { stream, full: None, queue, decoder: Decoder::default(), out: Outgoing::EMPTY })
     }
 
     pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Closed>> {
@@ -72,16 +75,9 @@ impl Socket {
             if let Some(received) = self.decoded() {
                 return Some(received);
             }
-            let filled = match recv(self.stream.as_raw_fd(), self.decoder.room(), LOOK) {
-                Err(Errno::EAGAIN) => return None,
-                Err(Errno::EINTR) => continue,
-                Err(errno) => Err(errno.into()),
-                Ok(count) => {
-                    self.decoder.filled(count);
-                    Ok(count)
-                }
-            };
-            if let Err(closed) = self.on_filled(filled) {
+            let taken = take(&self.stream, self.decoder.room())?;
+            self.decoder.filled(taken.as_ref().map_or(0, |count| *count));
+            if let Err(closed) = self.on_filled(taken) {
                 return Some(Err(closed));
             }
         }
@@ -109,13 +105,20 @@ impl Socket {
                 return self.poll_discard(cx);
             };
             if *written < bytes.len() {
-                match ready!(Pin::new(&mut self.stream).poll_write(cx, &bytes[*written..])) {
+                match send(self.stream.as_raw_fd(), &bytes[*written..], AT_ONCE) {
                     Ok(count) => *written += count,
+                    Err(Errno::EAGAIN) => {
+                        if ready!(self.poll_room(cx)).is_err() {
+                            self.out = Outgoing::Broken;
+                        }
+                    }
+                    Err(Errno::EINTR) => {}
                     Err(_) => self.out = Outgoing::Broken,
                 }
                 continue;
             }
             recycle(bytes, written);
+            self.full = None;
             match batch(&self.queue, bytes, cx) {
                 Ok(()) if bytes.is_empty() => return Poll::Ready(()),
                 Ok(()) => {}
@@ -130,12 +133,48 @@ impl Socket {
         Poll::Ready(())
     }
 
+    /// Ready when the peer has read something of what it was sent.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let watched = match &mut self.full {
+            Some(watched) => watched,
+            none => {
+                let second = self.stream.get_ref().try_clone()?;
+                none.insert(watch(second, Interest::WRITABLE)?)
+            }
+        };
+        // Whether there is enough is for the next write to find out, and if not, to wait for more.
+        ready!(watched.poll_write_ready(cx))?.clear_ready();
+        Poll::Ready(Ok(()))
+    }
+
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut room = ReadBuf::new(self.decoder.room());
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
-        let count = room.filled().len();
-        self.decoder.filled(count);
-        Poll::Ready(Ok(count))
+        loop {
+            let mut ready = ready!(self.stream.poll_read_ready(cx))?;
+            let room = self.decoder.room();
+            let offered = room.len();
+            match take(&self.stream, room).transpose()? {
+                None => ready.clear_ready(),
+                Some(count) => {
+                    // A read that got less than it asked for got all there was.
+                    if (1..offered).contains(&count) {
+                        ready.clear_ready();
+                    }
+                    self.decoder.filled(count);
+                    return Poll::Ready(Ok(count));
+                }
+            }
+        }
+    }
+}
+
+/// Reads what is there, without asking the scheduler. `None`: nothing is.
+fn take(stream: &AsyncFd<OwnedFd>, room: &mut [u8]) -> Option<io::Result<usize>> {
+    loop {
+        match recv(stream.as_raw_fd(), room, AT_ONCE) {
+            Err(Errno::EAGAIN) => return None,
+            Err(Errno::EINTR) => {}
+            taken => return Some(taken.map_err(io::Error::from)),
+        }
     }
 }
 

@@ -60,6 +60,7 @@ fn take_up(summons: Summons) -> ! {
     }
     match summons.role {
         Role::Actor { uuid, name } => live(
+            &title::of(&name, uuid),
             Boot { link: Link::Socket(socket), backend: Backend::Exec, name, uuid },
             entry(),
             Ending::Exit,
@@ -129,8 +130,8 @@ pub(super) fn after_fork(order: Order, parent: Pid) -> ! {
     }
     fresh_signals(order.backend);
     environment::apply_alone(&order.env);
-    let Order { backend, name, uuid, link, entry, .. } = order;
-    live(Boot { link: Link::Socket(link), backend, name, uuid }, entry, Ending::Leave)
+    let Order { backend, name, uuid, title, link, entry, .. } = order;
+    live(&title, Boot { link: Link::Socket(link), backend, name, uuid }, entry, Ending::Leave)
 }
 
 fn grant(order: &Order) -> io::Result<()> {
@@ -159,8 +160,8 @@ enum Ending {
     Leave,
 }
 
-fn live(boot: Boot, entry: Entry, ending: Ending) -> ! {
-    title::set(&boot.name, boot.uuid);
+fn live(title: &str, boot: Boot, entry: Entry, ending: Ending) -> ! {
+    title::set(title, &boot.name);
     globals().fork_requests.open();
     let name = boot.name.clone();
     let actor =

@@ -33,8 +33,7 @@ pub(super) fn spawn(order: Order) -> Result<Process, Failed> {
     let (path, title, tokio) = match &order.program {
         Some(program) => (program.as_os_str(), program.clone().into_os_string(), Tokio::Unknown),
         None if birth::has_entry() => {
-            let title = title::room_for(&title::of(&order.name, order.uuid));
-            (OsStr::new(SELF), title.into(), descriptors::tokio())
+            (OsStr::new(SELF), title::room_for(&order.title).into(), descriptors::tokio())
         }
         None => return Err(Unavailable::NoEntry.into()),
     };

@@ -2,7 +2,7 @@
 //!
 //! Used by `subtree` to find what to kill, and to tell what it made from what it adopted.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::sync::Mutex;
@@ -11,10 +11,11 @@ use nix::unistd::Pid;
 
 use super::lock::lock;
 
-/// The children of this process that this layer made and that are not reaped.
+/// The children of this process that this layer made and that are not reaped. Ordered, because a table by hashes would ask
+/// the kernel for a random key in each forked child.
 #[derive(Default)]
 pub(super) struct Family {
-    made: Mutex<HashSet<Pid>>,
+    made: Mutex<BTreeSet<Pid>>,
 }
 
 impl Family {
@@ -28,8 +29,8 @@ impl Family {
 
     /// The children of this process that this layer did not make: the program's own, and adopted orphans. One that
     /// is being made at this moment can be among them.
-    pub(super) fn others(&self) -> HashSet<Pid> {
-        let mut children: HashSet<_> = children_of(Pid::this()).into_iter().collect();
+    pub(super) fn others(&self) -> BTreeSet<Pid> {
+        let mut children: BTreeSet<_> = children_of(Pid::this()).into_iter().collect();
         let made = lock(&self.made);
         children.retain(|child| !made.contains(child));
         children

@@ -30,6 +30,7 @@ use super::globals::{globals, renew};
 use super::kernel::{self, Parentage, RawFork};
 use super::lock::lock;
 use super::process::Process;
+use super::quiesce::warm_up;
 use super::request::Order;
 use super::signals::{self, Blocked};
 use super::summons::Role;
@@ -114,6 +115,7 @@ impl Sidecar {
         let (socket, theirs) = UnixStream::pair()?;
         let environment = std::env::vars_os().collect();
         let owner = Pid::this();
+        warm_up();
         let blocked = Blocked::all();
         match kernel::fork_raw(Parentage::Child)? {
             RawFork::Parent { child, pidfd } => {
@@ -212,6 +214,7 @@ pub(super) fn serve(socket: OwnedFd) -> ! {
     // As a forked one: no terminal's signal ends it before its owner, and its children clear the mask.
     Blocked::all().keep();
     title::set_line(NAME);
+    warm_up();
     serve_owner(UnixStream::from(socket), Pid::parent())
 }
 
@@ -228,8 +231,10 @@ fn serve_owner(mut socket: UnixStream, owner: Pid) -> ! {
 }
 
 fn answer(socket: &mut UnixStream, request: Request, link: OwnedFd, owner: Pid) -> io::Result<()> {
+    // Made here and not by each child: what it takes is in memory then.
+    let order = request.order(link);
     match kernel::fork_raw(Parentage::Sibling) {
-        Ok(RawFork::Child) => birth::after_fork(request.order(link), owner),
+        Ok(RawFork::Child) => birth::after_fork(order, owner),
         Ok(RawFork::Parent { child, pidfd }) => {
             send(socket, &Reply::Born(child.as_raw()), Some(pidfd.as_fd()))
         }
@@ -243,6 +248,7 @@ impl Request {
     fn order(self, link: OwnedFd) -> Order {
         Order {
             backend: Backend::Forkserver,
+            title: title::of(&self.name, self.uuid),
             name: self.name,
             uuid: self.uuid,
             link,

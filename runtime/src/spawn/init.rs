@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::globals::globals;
 use super::main_loop::MainLoop;
 use super::summons::Tokio;
-use super::{InitError, descriptors, forkserver, lineage, panics, signals};
+use super::{InitError, descriptors, forkserver, lineage, panics, signals, title};
 
 /// What a program wants from the start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,6 +46,7 @@ pub fn init(options: InitOptions) -> Result<Guard, InitError> {
 pub(super) fn prepare(tokio: Tokio) -> io::Result<()> {
     descriptors::learn_tokio(tokio)?;
     panics::install_hook();
+    title::prepare();
     // std makes these at first use, and a child forked in the midst of that would wait for it for ever.
     drop((io::stdout().lock(), io::stderr().lock()));
     INITIALISED.store(true, Ordering::Release);

@@ -11,8 +11,6 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::unistd::Pid;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::{Exit, Unavailable};
 
@@ -119,12 +117,6 @@ pub(super) fn poll_end(pidfd: BorrowedFd<'_>, limit: Option<Duration>) -> io::Re
             answer => return Ok(answer? > 0),
         }
     }
-}
-
-/// The end of a process as an event of the calling task's runtime.
-pub(super) fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` is open, and always the same descriptor, for as long as it lives.
-    Ok(unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?)
 }
 
 /// Closes, or marks close-on-exec, all descriptors from `first` to `last`, both included.

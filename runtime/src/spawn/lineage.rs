@@ -23,7 +23,14 @@ use nix::unistd::{Pid, SysconfVar, ftruncate, sysconf};
 /// Births remembered. Memory is taken as they come, 16 bytes each.
 const RECORDS: usize = 16 * 1024;
 
-static TABLE: OnceLock<(OwnedFd, &'static Table)> = OnceLock::new();
+static SHARED: OnceLock<Shared> = OnceLock::new();
+
+struct Shared {
+    memory: OwnedFd,
+    table: &'static Table,
+    /// Asked for once, and not in each forked child.
+    ticks_per_second: i64,
+}
 
 #[repr(C)]
 struct Table {
@@ -41,7 +48,7 @@ struct Record {
 
 /// Makes the table of a tree of which this process is the root, unless it has one.
 pub(super) fn found() -> io::Result<()> {
-    if TABLE.get().is_none() {
+    if SHARED.get().is_none() {
         let memory = memfd_create(c"actors", MFdFlags::MFD_CLOEXEC)?;
         ftruncate(&memory, i64::try_from(size_of::<Table>()).map_err(io::Error::other)?)?;
         join(memory)?;
@@ -52,32 +59,35 @@ pub(super) fn found() -> io::Result<()> {
 /// Takes part in the table of the tree this process was born into.
 pub(super) fn join(memory: OwnedFd) -> io::Result<()> {
     let table = map(&memory)?;
-    TABLE.get_or_init(|| (memory, table));
+    let ticks_per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
+    SHARED.get_or_init(|| Shared { memory, table, ticks_per_second });
     Ok(())
 }
 
 /// The table, for handing it on.
 pub(super) fn descriptor() -> Option<RawFd> {
-    TABLE.get().map(|(memory, _)| memory.as_raw_fd())
+    SHARED.get().map(|shared| shared.memory.as_raw_fd())
 }
 
 /// Enters this process. Async-signal-safe.
 pub(super) fn enter(parent: Pid) {
-    if let Some((_, table)) = TABLE.get() {
-        table.enter(Pid::this(), parent, now());
+    if let Some(Shared { table, ticks_per_second, .. }) = SHARED.get() {
+        table.enter(Pid::this(), parent, now(*ticks_per_second));
     }
 }
 
 /// Whether the process `pid`, which started at `started` (clock ticks since the boot, as in `/proc/PID/stat`), came
 /// from one of `ancestors`, at whatever distance.
 pub(super) fn is_below(pid: Pid, started: u64, ancestors: &[Pid]) -> bool {
-    TABLE.get().is_some_and(|(_, table)| table.is_below(table.first_birth(pid, started), ancestors))
+    SHARED.get().is_some_and(|Shared { table, .. }| {
+        table.is_below(table.first_birth(pid, started), ancestors)
+    })
 }
 
 /// Whether the dead leader of the process group `group`, one member of which started at `started`, came from one of
 /// `ancestors`.
 pub(super) fn is_group_below(group: Pid, started: u64, ancestors: &[Pid]) -> bool {
-    TABLE.get().is_some_and(|(_, table)| {
+    SHARED.get().is_some_and(|Shared { table, .. }| {
         table.is_below(table.last_birth(group, started + ROUNDING), ancestors)
     })
 }
@@ -140,8 +150,7 @@ impl Record {
 }
 
 /// Clock ticks since the boot, rounded up: never before the start of a process that exists.
-fn now() -> u64 {
-    let ticks_per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
+fn now(ticks_per_second: i64) -> u64 {
     let since_boot =
         clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| time.num_milliseconds());
     (since_boot * ticks_per_second / 1000).unsigned_abs() + ROUNDING

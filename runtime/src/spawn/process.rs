@@ -7,11 +7,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex};
 
 use nix::unistd::Pid;
+use tokio::io::Interest;
 
 use super::globals::globals;
 use super::kernel::{self, Waited};
 use super::lock::lock;
 use super::{Exit, Signalled};
+use crate::watch::watch;
 
 pub(super) struct Process {
     pid: Pid,
@@ -77,7 +79,7 @@ impl Process {
     /// The end as an event of the caller's runtime. Each waiter registers a duplicate, because an epoll instance
     /// takes a descriptor once and waiters may be on different runtimes.
     async fn ended(&self) -> io::Result<()> {
-        let watched = kernel::watch(self.pidfd.try_clone()?)?;
+        let watched = watch(self.pidfd.try_clone()?, Interest::READABLE)?;
         watched.readable().await?.retain_ready();
         Ok(())
     }

@@ -10,6 +10,8 @@
 #![expect(unsafe_code, reason = "fork")]
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -33,8 +35,24 @@ pub(super) fn check() -> Result<(), Unavailable> {
     environment::while_locked(|| 0).map(drop)
 }
 
+/// Does once what every forked child would otherwise do anew: libc has the dynamic linker look up, at their first use, the
+/// functions that set up a thread on the stack of one that has ended, as each child's actor is. Starts two threads, one
+/// after the other, and waits for their end.
+pub(super) fn warm_up() {
+    // No `Once`: a child forked in the midst of it by another thread would wait for it for ever.
+    static WARM: AtomicBool = AtomicBool::new(false);
+    if !WARM.swap(true, Ordering::Relaxed) {
+        for _ in 0..2 {
+            let thread = std::thread::Builder::new().name("warm-up".into()).spawn(|| ());
+            // Where there can be no thread, children are slower, or fail for reasons of their own.
+            drop(thread.map(JoinHandle::join));
+        }
+    }
+}
+
 /// Forks. Waits for as long as other threads are writing to standard output or error.
 pub(super) fn fork() -> Result<Forked, Failed> {
+    warm_up();
     let blocked = Blocked::all();
     let mut stdout = io::stdout().lock();
     let stderr = io::stderr().lock();

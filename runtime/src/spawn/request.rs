@@ -13,7 +13,7 @@ use super::error::Failed;
 use super::globals::globals;
 use super::{
     Backend, Child, SpawnError, Step, Unavailable, descriptors, environment, init, main_loop,
-    thread,
+    thread, title,
 };
 
 /// The child's end of the bond between parent and child. This layer only carries it over.
@@ -102,6 +102,8 @@ pub(super) struct Order {
     pub(super) backend: Backend,
     pub(super) name: String,
     pub(super) uuid: Uuid,
+    /// Of its process.
+    pub(super) title: String,
     pub(super) link: OwnedFd,
     pub(super) entry: Entry,
     pub(super) env: Vec<(OsString, Option<OsString>)>,
@@ -123,6 +125,7 @@ impl Order {
         check_environment(&request.env)?;
         Ok(Order {
             backend,
+            title: title::of(&request.name, request.uuid),
             name: request.name,
             uuid: request.uuid,
             link,

@@ -12,7 +12,7 @@
 //!
 //! Called by `reaper`, which waits; nothing here blocks.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(super) struct Kill {
     /// Every process of the subtree ever seen.
     lineage: Vec<Pid>,
     /// Children of this process that others made, when the kill began: those are no strangers.
-    before: HashSet<Pid>,
+    before: BTreeSet<Pid>,
 }
 
 /// A descendant, with a handle that its pid's reuse does not lead astray.

@@ -24,9 +24,17 @@ pub(super) fn room_for(title: &str) -> String {
 }
 
 /// Names the process of an actor. To be called while this is the only thread.
-pub(super) fn set(name: &str, uuid: Uuid) {
-    command_line(&of(name, uuid));
+pub(super) fn set(title: &str, name: &str) {
+    command_line(title);
     command_name(name);
+}
+
+/// Makes room for other command lines, so that forked children need not. To be called while this is the only thread.
+pub(super) fn prepare() {
+    static SAVED: Once = Once::new();
+    if LENGTH_BYTES.load(Ordering::Relaxed) > 0 {
+        SAVED.call_once(save_arguments);
+    }
 }
 
 /// Names a process that is no actor. To be called while this is the only thread.
@@ -73,12 +81,11 @@ extern "C" fn remember(argc: c_int, argv: *mut *mut c_char, _envp: *mut *mut c_c
 }
 
 fn command_line(title: &str) {
-    static SAVED: Once = Once::new();
+    prepare();
     let length = LENGTH_BYTES.load(Ordering::Relaxed);
     if length == 0 {
         return;
     }
-    SAVED.call_once(save_arguments);
     let bytes = BYTES.load(Ordering::Relaxed).cast::<u8>();
     let shown = title.len().min(length - 1);
     // SAFETY: `length` writable bytes are there, nobody else refers to them since the arguments were saved, and
