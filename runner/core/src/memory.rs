@@ -308,9 +308,36 @@ impl Memory {
         self.leave_running(Phase::Done)
     }
 
-    /// The deadline passed; false if *done* was first, true also if it was said before.
+    /// The deadline passed; false if *done* was first, true also if it was said before. Ends
+    /// [`wait_for_deadline`](Self::wait_for_deadline) in whichever process it waits.
     pub fn expire(&self) -> bool {
-        self.leave_running(Phase::Expired) || self.phase() == Phase::Expired
+        if self.leave_running(Phase::Expired) {
+            let phase = self.header().phase.as_ptr();
+            let nobody = std::ptr::null::<libc::timespec>();
+            // SAFETY: the word is inside the mapping, which outlives the call. Not the private
+            // kind of futex: the waiter is another process.
+            unsafe { libc::syscall(libc::SYS_futex, phase, libc::FUTEX_WAKE, i32::MAX, nobody) };
+        }
+        self.phase() == Phase::Expired
+    }
+
+    /// Blocks until `deadline` has passed since the attempt began, or until somebody says that it
+    /// has. Takes no lock and allocates nothing.
+    pub fn wait_for_deadline(&self, deadline: Duration) {
+        while self.phase() == Phase::Running {
+            let Some(left) = deadline.checked_sub(self.elapsed()).filter(|left| !left.is_zero())
+            else {
+                return;
+            };
+            let left = libc::timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: i64::from(left.subsec_nanos()),
+            };
+            let (phase, running) = (self.header().phase.as_ptr(), Phase::Running as u32);
+            let left = &raw const left;
+            // SAFETY: as in `expire`; the timeout is read before the call returns.
+            unsafe { libc::syscall(libc::SYS_futex, phase, libc::FUTEX_WAIT, running, left) };
+        }
     }
 
     fn leave_running(&self, to: Phase) -> bool {
@@ -861,6 +888,18 @@ mod tests {
         assert!(memory.expire());
         assert!(!memory.finish(&Done::Passed));
         assert_eq!(memory.done(), None);
+    }
+
+    #[test]
+    fn whoever_waits_for_the_deadline_hears_that_it_came_early() {
+        let memory = memory();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| memory.wait_for_deadline(Duration::from_secs(1000)));
+            let other = Memory::open(memory.fd().try_clone_to_owned().unwrap()).unwrap();
+            assert!(other.expire());
+            waiter.join().unwrap();
+        });
+        assert_eq!(memory.phase(), Phase::Expired);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Not a signal, which the hang it should end may starve, and not a timer of an async runtime.
 //! When the deadline passes it records the raw stacks of all threads in the attempt's memory;
 //! what then happens to the process is the supervisor's business. The supervisor has the same
-//! clock: a watchdog that cannot run is found missing from outside.
+//! clock: a watchdog that cannot run is found missing from outside, and one whose deadline is moved
+//! up by an outer clock is woken.
 //!
 //! It is a bare pthread, not one of std's: those allocate while they start, which gives each an
 //! arena of malloc (a quarter of a trivial case's time) and makes the watchdog wait for a lock
@@ -50,17 +51,10 @@ extern "C" fn run(watch: *mut c_void) -> *mut c_void {
     let Watch { memory, deadline } = unsafe { &*watch.cast::<Watch>() };
     // SAFETY: the name is terminated and shorter than 16 bytes.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"watchdog".as_ptr()) };
-    wait_until(memory, *deadline);
+    memory.wait_for_deadline(*deadline);
     if memory.expire() && memory.begin_stacks() {
         stacks::take_all(memory);
         memory.end_stacks();
     }
     ptr::null_mut()
-}
-
-/// Sleeps against the attempt's own start, so that time before the thread ran counts too.
-fn wait_until(memory: &Memory, deadline: Duration) {
-    while let Some(left) = deadline.checked_sub(memory.elapsed()).filter(|left| !left.is_zero()) {
-        std::thread::sleep(left);
-    }
 }
