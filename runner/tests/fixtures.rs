@@ -93,6 +93,33 @@ fn a_killed_runner_takes_everything_along() {
     }
 }
 
+/// What `cargo nextest run` does when its own clock runs out.
+#[test]
+fn a_sigterm_to_the_look_alike_is_answered_with_a_hang_report() {
+    let mut face = look_alike("bad::spins_with_all_signals_blocked::plain");
+    face.wait_until(|| !descendants_named(face.process.id(), "body").is_empty());
+    face.signal(Signal::SIGTERM);
+    let answer = face.wait();
+    assert_eq!(answer.code, 101);
+    assert!(answer.text.contains("TIMEOUT"), "{}", answer.text);
+    assert!(answer.text.contains("bad::spin_until_killed"), "{}", answer.text);
+    assert_eq!(still_alive(face.mark()), Vec::<String>::new());
+}
+
+/// … and when that is not answered in time.
+#[test]
+fn a_killed_look_alike_takes_everything_along() {
+    let mut face = look_alike("bad::ignores_sigterm_and_sigint::plain");
+    face.wait_until(|| !descendants_named(face.process.id(), "body").is_empty());
+    face.signal(Signal::SIGKILL);
+    face.reap();
+    let killed = Instant::now();
+    while killed.elapsed() < GONE_AFTER && !still_alive(face.mark()).is_empty() {
+        std::thread::yield_now();
+    }
+    assert_eq!(still_alive(face.mark()), Vec::<String>::new());
+}
+
 /// The eight leaves of `leaves_flood_and_fail`.
 fn leaves() -> Vec<String> {
     let sides = ["left", "right"];
@@ -124,18 +151,20 @@ fn finished(arguments: &[&str]) -> Finished {
 impl Running {
     fn start(arguments: &[&str]) -> Self {
         build();
+        Self::of(runner().args(["--no-fail-fast"]).args(arguments))
+    }
+
+    fn of(command: &mut Command) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder").keep();
         let output = folder.join("output");
         let file = fs::File::create(&output).expect("a file in it");
         let mark = folder.display().to_string();
-        let process = runner()
-            .args(["--no-fail-fast"])
-            .args(arguments)
+        let process = command
             .env(MARK, &mark)
             .stdout(file.try_clone().expect("the same file"))
             .stderr(file)
             .spawn()
-            .expect("the built runner");
+            .expect("a built program");
         Self { process, output, mark }
     }
 
@@ -154,6 +183,14 @@ impl Running {
             let ended = self.process.try_wait().expect("our own child");
             assert!(ended.is_none(), "ended without {words}:\n{}", self.text());
             assert!(Instant::now() < patience, "no {words} in a minute:\n{}", self.text());
+            std::thread::yield_now();
+        }
+    }
+
+    fn wait_until(&self, is_so: impl Fn() -> bool) {
+        let patience = Instant::now() + Duration::from_secs(60);
+        while !is_so() {
+            assert!(Instant::now() < patience, "not in a minute:\n{}", self.text());
             std::thread::yield_now();
         }
     }
@@ -246,6 +283,38 @@ fn runner() -> Command {
         .env_remove("RUST_BACKTRACE")
         .env_remove("CI");
     command
+}
+
+/// The suite binary itself, as nextest starts it for one case.
+fn look_alike(case: &str) -> Running {
+    build();
+    let built = Command::new(env!("CARGO"))
+        .args(["test", "--no-run", "--test", "bad", "--message-format", "json"])
+        .current_dir(workspace())
+        .output()
+        .expect("cargo");
+    let messages = String::from_utf8_lossy(&built.stdout);
+    let binary = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .expect("the test target's executable");
+    let mut command = Command::new(binary);
+    Running::of(
+        command
+            .args(["--exact", case, "--nocapture"])
+            .current_dir(workspace())
+            .stdin(Stdio::null())
+            .env_remove("RUST_BACKTRACE"),
+    )
+}
+
+/// Threads of that name below a process.
+fn descendants_named(pid: u32, name: &str) -> Vec<i32> {
+    let below = runner_core::process::descendants(pid.cast_signed());
+    let processes = below.into_iter().filter_map(runner_core::process::read);
+    let threads = processes.flat_map(|process| process.threads);
+    threads.filter(|thread| thread.name == name).map(|thread| thread.tid).collect()
 }
 
 /// Builds the fixtures once, so that no test waits for cargo while its clock runs.
