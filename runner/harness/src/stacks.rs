@@ -124,13 +124,13 @@ fn interrupted_at(context: *mut c_void) -> u64 {
     context.uc_mcontext.pc
 }
 
-/// The kernel's own layout, which glibc's `sigaction` does not let signal 32 through.
+/// The kernel's own layout, which glibc's `sigaction` does not let signal 32 through. Both
+/// architectures have room for a restorer; only x86-64 needs one.
 #[repr(C)]
 struct KernelAction {
     handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void),
     flags: u64,
-    #[cfg(target_arch = "x86_64")]
-    restorer: unsafe extern "C" fn(),
+    restorer: Option<unsafe extern "C" fn()>,
     mask: u64,
 }
 
@@ -150,24 +150,23 @@ mod restorer {
         ".popsection",
     );
 
+    pub(super) const SA_RESTORER: u64 = 0x0400_0000;
+
     unsafe extern "C" {
         pub(super) fn runner_signal_return();
     }
 }
 
 fn install_handler() -> bool {
-    const RESTORER: u64 = 0x0400_0000;
     let flags = (libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK) as u64;
-    let action = KernelAction {
-        handler,
-        #[cfg(target_arch = "x86_64")]
-        flags: flags | RESTORER,
-        #[cfg(not(target_arch = "x86_64"))]
-        flags,
-        #[cfg(target_arch = "x86_64")]
-        restorer: restorer::runner_signal_return,
-        mask: 0,
-    };
+    #[cfg(target_arch = "x86_64")]
+    let (flags, restorer) = (
+        flags | restorer::SA_RESTORER,
+        Some(restorer::runner_signal_return as unsafe extern "C" fn()),
+    );
+    #[cfg(not(target_arch = "x86_64"))]
+    let restorer = None;
+    let action = KernelAction { handler, flags, restorer, mask: 0 };
     let none = ptr::null_mut::<KernelAction>();
     // SAFETY: the structure is the kernel's, the mask's size is the kernel's eight bytes.
     unsafe { libc::syscall(libc::SYS_rt_sigaction, SIGNAL, &raw const action, none, 8_usize) == 0 }
