@@ -1,48 +1,65 @@
 //! Cancels: asking, then forcing, and the record of it.
 
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, raise};
-use runtime::{Error, Nursery, Rung, Teardown, nursery};
+use runtime::{Error, Nursery, Rung, RungTaken, Teardown, Timings, nursery};
 
-use crate::{Need, TIMINGS};
+use crate::gate::{self, Gate};
+use crate::{Need, PATIENT};
 
 crate::cases![
-    None => [a_healthy_tree_ends_by_asking, a_slow_clean_up_below_is_waited_for],
-    Some(Need::Process) => [
+    None => [a_healthy_tree_ends_by_asking],
+    None, BRIEF_ACK => [a_slow_clean_up_below_is_waited_for],
+    Some(Need::Process), BRIEF_ACK => [
         a_spinning_actor_is_terminated,
-        a_stopped_actor_is_killed,
         a_spinning_leaf_does_not_cost_its_healthy_parent_its_life,
     ],
-    Some(Need::Thread) => [a_spinning_thread_is_abandoned_and_named],
+    Some(Need::Process), BRIEF => [a_stopped_actor_is_killed],
+    Some(Need::Thread), BRIEF => [a_spinning_thread_is_abandoned_and_named],
 ];
 
+/// For actors that do not acknowledge, among others that do. When a signal is enough, there is time for it to be.
+const BRIEF_ACK: Timings = Timings { ack: Duration::from_secs(1), ..PATIENT };
+
+/// For actors that nothing but the last rung ends.
+const BRIEF: Timings = Timings {
+    ack: Duration::from_millis(250),
+    terminate: Duration::from_millis(125),
+    abandon: Duration::from_millis(800),
+    ..PATIENT
+};
+
 #[runtime::remote]
-async fn spin() {
+async fn spin(gate: PathBuf) {
+    gate::pass(gate);
     loop {
         std::hint::spin_loop();
     }
 }
 
 #[runtime::remote]
-async fn stop() {
+async fn stop(gate: PathBuf) {
+    gate::pass(gate);
     raise(Signal::SIGSTOP).expect("a signal to oneself");
 }
 
 #[runtime::remote]
-async fn sleep_for_ever() {
+async fn sleep_for_ever(gate: PathBuf) {
+    gate::pass(gate);
     std::future::pending::<()>().await;
 }
 
 #[runtime::remote]
-async fn tree(depth: u32) -> runtime::Result<()> {
+async fn tree(depth: u32, gate: PathBuf) -> runtime::Result<()> {
     nursery(async |n| {
         for number in 0..2 {
-            let name = format!("{depth}.{number}");
+            let (name, gate) = (format!("{depth}.{number}"), gate.clone());
             if depth == 1 {
-                n.run_in_actor::<sleep_for_ever>(name, ()).await?;
+                n.run_in_actor::<sleep_for_ever>(name, (gate,)).await?;
             } else {
-                n.run_in_actor::<tree>(name, (depth - 1,)).await?;
+                n.run_in_actor::<tree>(name, (depth - 1, gate)).await?;
             }
         }
         std::future::pending().await
@@ -51,46 +68,46 @@ async fn tree(depth: u32) -> runtime::Result<()> {
 }
 
 #[runtime::remote]
-async fn above_a_spinner() -> runtime::Result<()> {
+async fn above_a_spinner(gate: PathBuf) -> runtime::Result<()> {
     nursery(async |n| {
-        n.run_in_actor::<spin>("spinner", ()).await?;
+        n.run_in_actor::<spin>("spinner", (gate,)).await?;
         std::future::pending().await
     })
     .await
 }
 
-/// Takes its time to end, in a destructor.
-struct Slow(Duration);
+/// Takes its time to end, in a destructor: more than for an acknowledgement.
+struct Slow;
 
 impl Drop for Slow {
     fn drop(&mut self) {
-        std::thread::sleep(self.0);
+        std::thread::sleep(BRIEF_ACK.ack * 3 / 2);
     }
 }
 
 #[runtime::remote]
-async fn end_slowly() {
-    let _slow = Slow(TIMINGS.soft / 2);
+async fn end_slowly(gate: PathBuf) {
+    gate::pass(gate);
+    let _slow = Slow;
     std::future::pending::<()>().await;
 }
 
 #[runtime::remote]
-async fn above_a_slow_one() -> runtime::Result<()> {
+async fn above_a_slow_one(gate: PathBuf) -> runtime::Result<()> {
     nursery(async |n| {
-        n.run_in_actor::<end_slowly>("slow", ()).await?;
+        n.run_in_actor::<end_slowly>("slow", (gate,)).await?;
         std::future::pending().await
     })
     .await
 }
 
 /// What the scope of one actor that runs `F`, cancelled once it runs, is told.
-async fn cancelled<F: runtime::Function<Args = ()>>() -> (runtime::Result<()>, Duration) {
-    let n = Nursery::open().expect("an actor");
-    n.run_in_actor::<F>("actor", ()).await.expect("it starts");
-    // The call is behind the spec in the channel; let it begin.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let begun = Instant::now();
-    (n.shutdown().await, begun.elapsed())
+async fn cancelled<F: runtime::Function<Args = (PathBuf,)>>() -> runtime::Result<()> {
+    let n = Nursery::open()?;
+    let gate = Gate::closed();
+    n.run_in_actor::<F>("actor", (gate.path(),)).await?;
+    gate.open_for(1).await;
+    n.shutdown().await
 }
 
 fn teardown(ended: runtime::Result<()>) -> Teardown {
@@ -104,10 +121,16 @@ fn rungs(teardown: &Teardown) -> Vec<Rung> {
     teardown.rungs.iter().map(|taken| taken.rung).collect()
 }
 
+/// That the rung was not left before its time.
+fn sat_through(taken: &RungTaken, wait: Duration) {
+    assert!(taken.took >= wait, "{taken:?}");
+}
+
 async fn a_healthy_tree_ends_by_asking() -> runtime::Result<()> {
     let n = Nursery::open()?;
-    let top = n.run_in_actor::<tree>("top", (2,)).await?;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let gate = Gate::closed();
+    let top = n.run_in_actor::<tree>("top", (2, gate.path())).await?;
+    gate.open_for(4).await;
     n.shutdown().await?;
     let teardown = top.teardown().expect("it has ended");
     assert!(!teardown.is_forced(), "{teardown}");
@@ -115,40 +138,37 @@ async fn a_healthy_tree_ends_by_asking() -> runtime::Result<()> {
 }
 
 async fn a_slow_clean_up_below_is_waited_for() -> runtime::Result<()> {
-    cancelled::<above_a_slow_one>().await.0
+    cancelled::<above_a_slow_one>().await
 }
 
 async fn a_spinning_actor_is_terminated() -> runtime::Result<()> {
-    let (ended, took) = cancelled::<spin>().await;
-    let teardown = teardown(ended);
+    let teardown = teardown(cancelled::<spin>().await);
     assert_eq!(rungs(&teardown), [Rung::Request, Rung::Terminate]);
-    assert!((TIMINGS.ack..TIMINGS.ack * 2).contains(&took), "{took:?}: {teardown}");
+    sat_through(&teardown.rungs[0], BRIEF_ACK.ack);
     Ok(())
 }
 
 async fn a_stopped_actor_is_killed() -> runtime::Result<()> {
-    let (ended, took) = cancelled::<stop>().await;
-    let teardown = teardown(ended);
+    let teardown = teardown(cancelled::<stop>().await);
     assert_eq!(rungs(&teardown), [Rung::Request, Rung::Terminate, Rung::Kill]);
-    assert!(took < TIMINGS.soft, "{took:?}: {teardown}");
+    sat_through(&teardown.rungs[0], BRIEF.ack);
+    sat_through(&teardown.rungs[1], BRIEF.terminate);
     Ok(())
 }
 
 async fn a_spinning_leaf_does_not_cost_its_healthy_parent_its_life() -> runtime::Result<()> {
-    let (ended, took) = cancelled::<above_a_spinner>().await;
+    let ended = cancelled::<above_a_spinner>().await;
     // The spinner's teardown, told by its parent's last message.
     let Err(Error::Remote(told)) = ended else { panic!("{ended:?}") };
     let spinner = told.downcast::<Error>().map_or(Ok(()), Err);
     assert_eq!(rungs(&teardown(spinner)), [Rung::Request, Rung::Terminate]);
-    assert!(took < TIMINGS.soft, "{took:?}");
     Ok(())
 }
 
 async fn a_spinning_thread_is_abandoned_and_named() -> runtime::Result<()> {
-    let (ended, took) = cancelled::<spin>().await;
-    let teardown = teardown(ended);
+    let teardown = teardown(cancelled::<spin>().await);
     assert_eq!(rungs(&teardown), [Rung::Request, Rung::Abandon]);
-    assert!((TIMINGS.abandon..TIMINGS.abandon * 2).contains(&took), "{took:?}: {teardown}");
+    sat_through(&teardown.rungs[0], BRIEF.abandon);
     let abandoned = runtime::spawn::abandoned();
     assert_eq!(abandoned.iter().map(|thread| thread.name.as_str()).collect::<Vec<_>>(), ["actor"]);
     Ok(())

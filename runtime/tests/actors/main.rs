@@ -23,6 +23,7 @@ struct Case {
     name: &'static str,
     /// What its backend must be able to do.
     needs: Option<Need>,
+    timings: Timings,
     body: Body,
 }
 
@@ -48,11 +49,21 @@ impl Need {
     }
 }
 
-/// The cases of a module, by the names of its functions.
+/// The cases of a module, by the names of its functions, under what they need and, if they sit through a wait, their timings.
 macro_rules! cases {
-    ($($needs:expr => [$($name:ident),* $(,)?]),* $(,)?) => {
+    ($($needs:expr $(, $timings:expr)? => [$($name:ident),* $(,)?]),* $(,)?) => {
         pub(crate) fn cases() -> Vec<$crate::Case> {
-            vec![$($($crate::Case { name: stringify!($name), needs: $needs, body: || Box::pin($name()) }),*),*]
+            let mut cases = Vec::new();
+            $(
+                let timings = [$($timings,)? $crate::PATIENT][0];
+                $(cases.push($crate::Case {
+                    name: stringify!($name),
+                    needs: $needs,
+                    timings,
+                    body: || Box::pin($name()),
+                });)*
+            )*
+            cases
         }
     };
 }
@@ -63,7 +74,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["--case", case, backend] => run_case(case, backend),
-        ["--stand", backend] => run(backend, || Box::pin(orphans::stand())),
+        ["--stand", backend] => run(backend, PATIENT, || Box::pin(orphans::stand())),
         _ => libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
     }
 }
@@ -105,25 +116,26 @@ fn spawn_case(name: &str, backend: Backend) -> Result<(), Failed> {
     Err(format!("{}\n{stderr}", output.status).into())
 }
 
-/// Waits are shortened where a test would otherwise sit through them; their proportions are the defaults'.
-const TIMINGS: Timings = Timings {
-    boot: Duration::from_secs(10),
-    ack: Duration::from_millis(250),
-    soft: Duration::from_millis(800),
-    terminate: Duration::from_millis(125),
-    abandon: Duration::from_millis(800),
+/// However busy the machine, what is healthy needs less than this: where it is forced, something is wrong. Cases that sit
+/// through a wait shorten that one.
+const PATIENT: Timings = Timings {
+    boot: Duration::from_secs(20),
+    ack: Duration::from_secs(5),
+    soft: Duration::from_secs(20),
+    terminate: Duration::from_secs(5),
+    abandon: Duration::from_secs(20),
     orphan: Duration::from_millis(500),
 };
 
 fn run_case(name: &str, backend: &str) -> ExitCode {
     let case = all_cases().into_iter().find(|case| case.name == name).expect("a case of that name");
-    run(backend, case.body)
+    run(backend, case.timings, case.body)
 }
 
-fn run(backend: &str, body: Body) -> ExitCode {
+fn run(backend: &str, timings: Timings, body: Body) -> ExitCode {
     let config = RootConfig {
         backend: backend.parse().expect("a backend"),
-        timings: TIMINGS,
+        timings,
         ..RootConfig::default()
     };
     let guard = runtime::init(runtime::Config::default()).expect("nothing came before");

@@ -1,10 +1,10 @@
 //! Nurseries: who fails, who is cancelled, what comes back.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use runtime::{Error, Nursery, Rung, nursery};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use crate::gate::{self, Gate};
 
@@ -214,14 +214,16 @@ async fn a_dropped_nursery_is_torn_down_before_the_root_ends() -> runtime::Resul
 }
 
 async fn a_dropped_nursery_future_cancels_its_children() -> runtime::Result<()> {
-    let mut daemon = None;
-    let forever = nursery(async |n| {
-        daemon = Some(n.actor("daemon").expose::<value>().await?);
+    let (started_tx, started_rx) = oneshot::channel();
+    let forever = nursery(async move |n| {
+        let daemon = n.actor("daemon").expose::<value>().await?;
+        started_tx.send(daemon).expect("it is awaited");
         std::future::pending::<runtime::Result<()>>().await
     });
-    let _elapsed =
-        tokio::time::timeout(Duration::from_millis(500), forever).await.expect_err("it fails");
-    let daemon = daemon.expect("it was started");
+    let daemon = tokio::select! {
+        ended = forever => panic!("{ended:?}"),
+        daemon = started_rx => daemon.expect("it was started"),
+    };
     daemon.wait_ended().await;
     assert!(!daemon.teardown().expect("it has ended").is_forced());
     Ok(())
