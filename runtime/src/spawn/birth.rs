@@ -7,7 +7,9 @@ use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -19,8 +21,8 @@ use super::globals::{globals, renew};
 use super::request::Order;
 use super::summons::{self, Role, Summons};
 use super::{
-    Backend, Boot, Entry, Link, environment, forkserver, init, kernel, lineage, panics, signals,
-    title,
+    Backend, Boot, Entry, Link, environment, family, forkserver, init, kernel, lineage, panics,
+    signals, title,
 };
 
 /// Exit code of an actor whose entry panicked, as of a Rust program whose `main` did.
@@ -28,6 +30,9 @@ const PANICKED: i32 = 101;
 
 /// Exit code of a process that could not become an actor (`EX_OSERR` of sysexits.h).
 const STILLBORN: i32 = 71;
+
+/// Exit code of a forked child whose actor could not begin (`EX_TEMPFAIL`).
+pub(super) const STUCK: i32 = 75;
 
 static ENTRY: OnceLock<Entry> = OnceLock::new();
 
@@ -164,11 +169,46 @@ fn live(title: &str, boot: Boot, entry: Entry, ending: Ending) -> ! {
     title::set(title, &boot.name);
     globals().fork_requests.open();
     let name = boot.name.clone();
-    let actor =
-        move || end(catch_unwind(AssertUnwindSafe(|| entry(boot))).unwrap_or(PANICKED), ending);
+    let backend = boot.backend;
+    let begun = Arc::new(AtomicBool::new(false));
+    let has_begun = Arc::clone(&begun);
+    let actor = move || {
+        has_begun.store(true, Ordering::Release);
+        end(catch_unwind(AssertUnwindSafe(|| entry(boot))).unwrap_or(PANICKED), ending);
+    };
     match std::thread::Builder::new().name(name).spawn(actor) {
-        Ok(_runs_to_the_end_of_the_process) => globals().fork_requests.serve_for_ever(),
+        Ok(_runs_to_the_end_of_the_process) => serve_beside(backend, &begun),
         Err(error) => stillborn("cannot start the actor's thread", &error),
+    }
+}
+
+/// What the main thread does.
+fn serve_beside(backend: Backend, begun: &AtomicBool) -> ! {
+    match backend {
+        Backend::Fork | Backend::ThreadForkserver => watch_over(begun),
+        // Forked from a process with one thread, or not at all.
+        Backend::Exec | Backend::Forkserver | Backend::Thread => (),
+    }
+    globals().fork_requests.serve_for_ever()
+}
+
+/// How often the main thread looks after an actor that has not begun.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Serves fork requests until the actor's thread has begun. It never does if it needs a lock that another thread of the parent
+/// held at the fork (std's on its table of threads, for one): then it sleeps, and nobody is there who could wake it. To see that
+/// twice is enough. A machine too busy to run it shows another state.
+fn watch_over(begun: &AtomicBool) {
+    let mut sleeps = 0;
+    loop {
+        globals().fork_requests.serve_for(LOOK);
+        if begun.load(Ordering::Acquire) {
+            return;
+        }
+        sleeps = if family::others_sleep() { sleeps + 1 } else { 0 };
+        if sleeps == 2 && !begun.load(Ordering::Acquire) {
+            kernel::leave(STUCK);
+        }
     }
 }
 

@@ -4,16 +4,18 @@
 //! `thread`, how a subtree is killed in `subtree`.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Backend;
+use super::birth::STUCK;
 use super::globals::globals;
+use super::lock::lock;
 use super::process::Process;
 use super::thread::Thread;
+use super::{Backend, Request};
 
 /// A child. Dropping one whose exit was not collected kills its subtree and reaps it, from a thread of this layer;
 /// a child on a thread is abandoned.
@@ -22,6 +24,8 @@ pub struct Child {
     uuid: Uuid,
     backend: Backend,
     life: Life,
+    /// As long as it can be asked for again.
+    request: Mutex<Option<Request>>,
 }
 
 /// What carries the child.
@@ -92,7 +96,28 @@ pub struct Stranger {
 
 impl Child {
     pub(super) fn new(backend: Backend, name: String, uuid: Uuid, life: Life) -> Child {
-        Child { name, uuid, backend, life }
+        Child { name, uuid, backend, life, request: Mutex::new(None) }
+    }
+
+    /// Keeps what the child was asked for with.
+    pub(super) fn keeping(self, request: Option<Request>) -> Child {
+        *lock(&self.request) = request;
+        self
+    }
+
+    /// What to [`spawn`](super::spawn) again if the child has ended with `exit` because it was forked at a bad moment: another
+    /// thread held a lock that every thread takes when it begins, so that the actor's could not begin in the copy. Such a
+    /// child notices that, does nothing, and ends. Its link, with all that was written to it, is in the request.
+    #[must_use]
+    pub fn retry(&self, exit: &Exit) -> Option<Request> {
+        let request = lock(&self.request).take();
+        request.filter(|_| *exit == Exit::Code(STUCK))
+    }
+
+    /// The child was heard of: it will not have to be asked for again. Until then, or its [`retry`](Child::retry), this process
+    /// holds the child's end of the link too, and so does not see it close.
+    pub fn is_heard(&self) {
+        drop(lock(&self.request).take());
     }
 
     /// The backend it runs on.

@@ -65,6 +65,17 @@ fn scanned_children(parent: Pid) -> Vec<Pid> {
     pids.filter(|pid| Stat::of(*pid).is_some_and(|stat| stat.parent == parent)).collect()
 }
 
+/// Whether all threads of this process but the main one wait for something to wake them.
+pub(super) fn others_sleep() -> bool {
+    let Ok(threads) = fs::read_dir("/proc/self/task") else { return false };
+    let others = threads.flatten().filter(|thread| *thread.file_name() != *Pid::this().to_string());
+    others.map(|thread| fs::read_to_string(thread.path().join("stat"))).all(|stat| {
+        stat.is_ok_and(|line| {
+            line.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('S'))
+        })
+    })
+}
+
 fn parse_pid(text: &str) -> Option<Pid> {
     text.parse().ok().map(Pid::from_raw)
 }

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -111,7 +112,14 @@ impl ForkRequests {
     }
 
     fn serve(&self) {
-        while let Some(job) = self.next() {
+        while let Some(job) = self.next(None) {
+            job.serve(thread_forkserver::spawn);
+        }
+    }
+
+    /// Serves until none has come for this long.
+    pub(super) fn serve_for(&self, patience: Duration) {
+        while let Some(job) = self.next(Some(patience)) {
             job.serve(thread_forkserver::spawn);
         }
     }
@@ -124,7 +132,9 @@ impl ForkRequests {
         }
     }
 
-    fn next(&self) -> Option<Job> {
+    /// `None` when no more come, or none has come in time.
+    fn next(&self, patience: Option<Duration>) -> Option<Job> {
+        let deadline = patience.map(|patience| Instant::now() + patience);
         let mut state = lock(&self.state);
         loop {
             match &mut *state {
@@ -135,7 +145,14 @@ impl ForkRequests {
                     }
                 }
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = match deadline {
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.checked_duration_since(Instant::now())?;
+                    let waited = self.changed.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
     }
 }

@@ -4,7 +4,8 @@
 //! that a child of ours is sure to need are held by the calling thread while it forks: std's on standard output,
 //! standard error and the environment. libc's `fork` sees to its own (malloc, stdio), which a raw clone would not.
 //!
-//! Not held, because nobody outside can: std's backtrace lock (see `panics`), standard input's, locks of other C
+//! Not held, because nobody outside can: std's backtrace lock (see `panics`), its lock on a table of threads that each takes
+//! as it begins and ends (see `birth`, where a child notices that it cannot begin, and asks for another), standard input's, locks of other C
 //! code, locks in the user's statics. Whoever holds the lock on standard error while waiting for that on standard
 //! output deadlocks with a fork; std and its macros never do.
 #![expect(unsafe_code, reason = "fork")]

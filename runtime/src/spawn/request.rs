@@ -83,6 +83,10 @@ pub struct Request {
 /// as it exists.
 pub async fn spawn(backend: Backend, request: Request) -> Result<Child, SpawnError> {
     let name = request.name.clone();
+    let again = match backend {
+        Backend::Fork | Backend::ThreadForkserver => request.again(),
+        Backend::Exec | Backend::Forkserver | Backend::Thread => None,
+    };
     let made = match backend {
         Backend::Thread => thread::spawn(request),
         Backend::Exec | Backend::Fork | Backend::Forkserver => match Order::new(backend, request) {
@@ -94,7 +98,23 @@ pub async fn spawn(backend: Backend, request: Request) -> Result<Child, SpawnErr
             Err(failed) => Err(failed),
         },
     };
-    made.map_err(|failed| failed.named(&name, backend))
+    made.map(|child| child.keeping(again)).map_err(|failed| failed.named(&name, backend))
+}
+
+impl Request {
+    /// The same again, with a second handle on the link. `None` where there is no descriptor left for it: then there is no
+    /// second try.
+    fn again(&self) -> Option<Request> {
+        let Link::Socket(link) = &self.link else { return None };
+        Some(Request {
+            name: self.name.clone(),
+            uuid: self.uuid,
+            link: Link::Socket(link.try_clone().ok()?),
+            entry: self.entry,
+            env: self.env.clone(),
+            program: self.program.clone(),
+        })
+    }
 }
 
 /// A request to a process backend, checked, with all that must be known before the process is made.

@@ -117,20 +117,35 @@ impl Supervisor {
 
     /// The whole life.
     pub(super) async fn run(mut self, request: Request) {
-        match self.spawn(request).await {
-            Spawned::Child(child) => {
-                self.on_spawned();
-                let exit = self.watch(&child).await;
-                self.drain();
-                return self.end(&child, exit).await;
+        let mut request = request;
+        loop {
+            match self.spawn(request).await {
+                Spawned::Child(child) => {
+                    self.on_spawned();
+                    let exit = self.watch(&child).await;
+                    if let Some(again) = self.retry(&child, &exit) {
+                        request = again;
+                        continue;
+                    }
+                    self.drain();
+                    return self.end(&child, exit).await;
+                }
+                Spawned::Failed(error) => self.tell_unborn(Some(&error)),
+                Spawned::Stopped(child) => {
+                    self.tell_unborn(None);
+                    self.undo(child).await;
+                }
             }
-            Spawned::Failed(error) => self.tell_unborn(Some(&error)),
-            Spawned::Stopped(child) => {
-                self.tell_unborn(None);
-                self.undo(child).await;
-            }
+            return self.report.make(End { exit: None, teardown: Teardown::default() }, Vec::new());
         }
-        self.report.make(End { exit: None, teardown: Teardown::default() }, Vec::new());
+    }
+
+    /// A child that was forked at a bad moment and came to nothing is made again, within the time of its start.
+    fn retry(&self, child: &Child, exit: &Exit) -> Option<Request> {
+        match self.stage {
+            Stage::Booting { .. } => child.retry(exit),
+            Stage::Serving | Stage::Ending { .. } => None,
+        }
     }
 
     async fn spawn(&mut self, request: Request) -> Spawned {
@@ -183,7 +198,10 @@ impl Supervisor {
         let mut exit = pin!(child.wait());
         loop {
             match std::future::poll_fn(|cx| self.poll_event(exit.as_mut(), cx)).await {
-                Event::Message(message) => self.on_message(message),
+                Event::Message(message) => {
+                    child.is_heard();
+                    self.on_message(message);
+                }
                 Event::Closed(closed) => self.on_closed(&closed),
                 Event::Exited(exit) => return exit,
                 Event::Ordered(order) => self.on_order(order),

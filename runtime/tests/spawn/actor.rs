@@ -33,10 +33,34 @@ pub(crate) struct Actor {
 impl Actor {
     /// Starts one and hears that it lives.
     pub(crate) async fn start(backend: Backend) -> Actor {
-        let (request, link) = request(backend, "pupil");
-        let mut actor = Actor { child: spawn(backend, request).await.expect("a child"), link };
-        assert_eq!(actor.ask("echo ready"), "ready");
-        actor
+        Actor::start_named(backend, "pupil").await.expect("a child")
+    }
+
+    async fn start_named(backend: Backend, name: &str) -> Result<Actor, SpawnError> {
+        let (request, link) = request(backend, name);
+        let mut actor = Actor { child: spawn(backend, request).await?, link };
+        actor.tell("echo ready");
+        while let Some(again) = actor.came_to_nothing() {
+            actor.child = spawn(backend, again).await?;
+        }
+        assert_eq!(actor.hear().as_deref(), Some("ready"));
+        Ok(actor)
+    }
+
+    /// Waits for its first word, or for its end if it was forked at a bad moment.
+    fn came_to_nothing(&self) -> Option<Request> {
+        let deadline = Instant::now() + PATIENCE;
+        let a_moment = PollTimeout::from(10_u8);
+        while poll(&mut [PollFd::new(self.link.get_ref().as_fd(), PollFlags::POLLIN)], a_moment)
+            .is_ok_and(|ready| ready == 0)
+        {
+            assert!(Instant::now() < deadline, "the actor says nothing");
+            if let Some(exit) = self.child.try_exit() {
+                return self.child.retry(&exit);
+            }
+        }
+        self.child.is_heard();
+        None
     }
 
     pub(crate) async fn start_with(
@@ -210,12 +234,10 @@ impl Pupil {
     }
 
     fn start_child(&mut self, backend: Backend) {
-        let (request, link) = request(backend, "grandchild");
-        let mut actor = match with_runtime(spawn(backend, request)) {
-            Ok(child) => Actor { child, link },
+        let actor = match with_runtime(Actor::start_named(backend, "grandchild")) {
+            Ok(actor) => actor,
             Err(error) => return self.answer(&format!("{error}: {}", error.source)),
         };
-        assert_eq!(actor.ask("echo ready"), "ready");
         let pid = actor.child.pid().map_or_else(|| "thread".into(), |pid| pid.to_string());
         self.children.push(actor);
         self.answer(&pid);

@@ -6,6 +6,8 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use runtime::spawn::Pid;
 
+use crate::driver::eventually;
+
 pub(crate) fn is_gone(pid: Pid) -> bool {
     kill(pid, None) == Err(Errno::ESRCH)
 }
@@ -20,9 +22,11 @@ pub(crate) fn all_children() -> Vec<Pid> {
     threads_of(Pid::this()).into_iter().flat_map(children_of_thread).collect()
 }
 
+/// The side-car, once it has a name.
 pub(crate) fn side_car() -> Pid {
-    let mut all = threads_of(Pid::this()).into_iter().flat_map(children_of_thread);
-    all.find(|child| name_of(*child) == "forkserver").expect("a side-car")
+    let find = || all_children().into_iter().find(|child| name_of(*child) == "forkserver");
+    eventually("there is a side-car", || find().is_some());
+    find().expect("a side-car")
 }
 
 /// The name of the thread of this process that `child` is listed under; "main" for the main thread.

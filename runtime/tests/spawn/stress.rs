@@ -60,7 +60,8 @@ impl Noise {
     fn start() -> Noise {
         set_var("RUST_BACKTRACE", "1");
         let over = Arc::new(AtomicBool::new(false));
-        let makers: [(&str, fn()); 6] = [
+        let makers: [(&str, fn()); 7] = [
+            ("threads", start_a_thread),
             ("prints", || println!("a line {:?}", std::time::Instant::now())),
             ("complains", || eprintln!("another line {:?}", std::time::Instant::now())),
             ("allocates", allocate),
@@ -85,6 +86,12 @@ impl Noise {
         self.over.store(true, Ordering::Relaxed);
         self.threads.into_iter().for_each(|thread| thread.join().expect("no noise fails"));
     }
+}
+
+/// As a runtime's pool does under changing load.
+fn start_a_thread() {
+    let thread = std::thread::Builder::new().spawn(|| ()).expect("a thread");
+    thread.join().expect("no panic");
 }
 
 /// Sizes that malloc treats in different ways.
