@@ -157,10 +157,10 @@ async fn prepare(
     exposure: &[Cow<'static, str>],
     state: Option<(Cow<'static, str>, Payload)>,
 ) -> Result<(Exposure, Option<AnyState>), Short> {
-    say(
-        channel,
-        Message::Hello { protocol: PROTOCOL, actor: this.id.clone(), pid: std::process::id() },
-    );
+    let hello =
+        Message::Hello { protocol: PROTOCOL, actor: this.id.clone(), pid: std::process::id() };
+    // Whatever comes of it, there is a word to follow.
+    let _pushed = channel.sender().push_ahead(hello);
     let exposure = Exposure::resolve(exposure).map_err(Short::Failed)?;
     let state = match state {
         Some((constructor, init)) => Some(construct(this, channel, &constructor, init).await?),

@@ -54,6 +54,12 @@ impl Sender {
         self.queue.push(message)
     }
 
+    /// Pushes `message` ahead of another that follows soon, or is to be found where the channel ends: whoever takes them is
+    /// woken once.
+    pub(crate) fn push_ahead(&self, message: Message) -> Result<(), Gone> {
+        self.queue.push_ahead(message)
+    }
+
     /// Cancels a call: takes it back if it was not yet sent, else says so to the peer. A cancel overtakes, and must not
     /// overtake its own call.
     pub(crate) fn cancel_call(&self, id: u64) {
@@ -171,13 +177,17 @@ impl Queue {
         Ok(())
     }
 
-    fn put(mut state: MutexGuard<'_, State>, message: Message) {
-        if message.is_control() {
-            state.control.push_back(message);
-        } else {
-            state.weight_bytes += message.weight_bytes();
-            state.ordinary.push_back(message);
+    fn push_ahead(&self, message: Message) -> Result<(), Gone> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Gone);
         }
+        state.put(message);
+        Ok(())
+    }
+
+    fn put(mut state: MutexGuard<'_, State>, message: Message) {
+        state.put(message);
         let popper = state.popper.take();
         drop(state);
         popper.into_iter().for_each(Waker::wake);
@@ -190,6 +200,15 @@ impl Queue {
 }
 
 impl State {
+    fn put(&mut self, message: Message) {
+        if message.is_control() {
+            self.control.push_back(message);
+        } else {
+            self.weight_bytes += message.weight_bytes();
+            self.ordinary.push_back(message);
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.weight_bytes >= FULL_BYTES
     }
