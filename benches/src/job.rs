@@ -137,7 +137,8 @@ impl Job {
 
     fn output(&self) -> Result<(Vec<u8>, f64)> {
         let what = format!("job {self:?}");
-        let program = std::env::current_exe().trying("finding this program")?;
+        // Not by its path: cargo may have put a new one there meanwhile.
+        let program = "/proc/self/exe";
         let mut command = Command::new(program);
         command.args(self.arguments()?).stdin(Stdio::null()).stderr(Stdio::inherit());
         let started = Instant::now();
