@@ -206,7 +206,7 @@ mod environment {
 
     /// Takes a variable away, in a process that has one thread.
     pub(crate) fn forget(name: &str) {
-        // SAFETY: called at the start of a supervisor, which never starts a thread.
+        // SAFETY: called at the start of a supervisor, before it has started any thread.
         unsafe { std::env::remove_var(name) };
     }
 }

@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -44,8 +45,7 @@ pub(crate) fn serve(
     let ends = watch_children()?;
     let memory: &'static Memory = Box::leak(Box::new(memory));
     let owner = capture::Owner::this(memory);
-    // Makes the index of tests, which every forked case then has.
-    let _ = registry::find("");
+    prepare_for_cases();
     let decoder = Decoder::default();
     let mut supervisor = Supervisor {
         control,
@@ -333,6 +333,18 @@ impl Supervisor {
     }
 }
 
+/// Does once, before the first fork, what every case would do again: the index of tests, and the
+/// first start of a thread, after which libc has looked up what it needs for that and keeps the
+/// stack. Twice, because a case has two threads. They have ended before anything is forked.
+fn prepare_for_cases() {
+    let _ = registry::find("");
+    let threads = [(); 2].map(|()| thread::Builder::new().spawn(|| {}));
+    for thread in threads.into_iter().flatten() {
+        // It does nothing that could panic.
+        let _ = thread.join();
+    }
+}
+
 /// What the folders of a run's attempts lie in, `runner-…`, is the runner's to remove. A runner that
 /// was killed cannot: the last of its supervisors to go finds it empty.
 fn remove_run_folder(temp_dir: &Path) {
@@ -434,8 +446,9 @@ mod fork {
 
     /// Forks this process, which has one thread.
     pub(super) fn fork() -> nix::Result<ForkResult> {
-        // SAFETY: the supervisor never starts a thread, so that no lock can be held by one that
-        // does not exist in the child: the child may do anything.
+        // SAFETY: the supervisor has one thread (the two of `prepare_for_cases` were joined before
+        // the first fork), so no lock can be held by one that does not exist in the child: the
+        // child may do anything.
         unsafe { nix::unistd::fork() }
     }
 
