@@ -12,6 +12,7 @@
 //! watch       descriptors in the scheduler's care
 //! spawn       how a child comes to be, per backend; knows no protocol
 //! error       what can go wrong, as values
+//! trace       the point that every change of an actor's state passes
 //! msg         what parent and child say to each other, as bytes
 //! ipc         channels; knows no process
 //! actor       this actor: who it is, the tasks it owns, what it was told of its end
@@ -21,6 +22,7 @@
 //! ```
 
 pub mod spawn;
+pub mod trace;
 
 mod actor;
 mod boot;
@@ -61,6 +63,7 @@ pub use runtime_macros::main;
 pub use runtime_macros::remote;
 pub use spawn::{Backend, Capabilities, Capability, Exit, InitError, MainLoop, Stopper};
 pub use supervise::{Nursery, OneShot, Start, nursery, target};
+pub use trace::ContextState;
 
 /// What the macros' output names. Not for use by hand, and free to change.
 #[doc(hidden)]

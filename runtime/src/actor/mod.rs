@@ -20,6 +20,7 @@ use crate::error::{ActorId, Error, Result};
 use crate::ipc::Sender;
 use crate::msg::{Message, Timings, Vars};
 use crate::spawn::Backend;
+use crate::trace;
 
 /// The actor around the caller.
 ///
@@ -126,6 +127,7 @@ impl ThisActor {
 
     /// The actor ends, by that time. Told twice, the earlier time holds.
     pub(crate) fn begin_ending(&self, ending: Ending) {
+        trace::emit(&self.id, trace::Step::Ending { by: &ending.by });
         let mut slot = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
         let sooner = slot.as_ref().is_none_or(|earlier| ending.deadline < earlier.deadline);
         if sooner {

@@ -21,6 +21,7 @@ use crate::ipc::{Channel, Closed, MemoryEnd};
 use crate::msg::{BootFailure, Message, PROTOCOL, Payload, Spec};
 use crate::rpc::{AnyState, Exposure, Server, catch, find, install_hook};
 use crate::spawn::{Boot, Link};
+use crate::trace;
 
 /// It ended as it should.
 const DONE: i32 = 0;
@@ -69,6 +70,7 @@ async fn live(boot: Boot) -> i32 {
     call_start_hook(&this.id);
     match prepare(&this, &mut channel, &spec.exposure, spec.state).await {
         Ok((exposure, state)) => {
+            trace::emit(&this.id, trace::Step::Serving);
             let server = Server::new(
                 Arc::clone(&this),
                 channel.sender().clone(),

@@ -40,8 +40,8 @@ pub struct ActorId {
 impl fmt::Display for ActorId {
     /// `name@` and the first eight digits of the uuid.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.uuid.simple().to_string();
-        write!(f, "{}@{}", self.name, &digits[..8])
+        let (first, ..) = self.uuid.as_fields();
+        write!(f, "{}@{first:08x}", self.name)
     }
 }
 

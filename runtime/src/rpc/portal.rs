@@ -14,6 +14,7 @@ use crate::error::{ActorId, CallError, Error, Result, Teardown};
 use crate::ipc::Sender;
 use crate::msg::{Failure, Message, Payload, Unpackable};
 use crate::spawn::Exit;
+use crate::trace::{self, Wait};
 
 /// An actor as seen from outside: calls go in, and the order to end.
 ///
@@ -69,6 +70,7 @@ impl Portal {
         let call = Message::Call { id: pending.id, function: Cow::Borrowed(R::NAME), args };
         // A channel that takes no more is about to tell the call why.
         let _sent = self.line.out.send(call).await;
+        let _blocked = trace::blocked(self.id(), Wait::Call { function: shown(R::NAME) });
         let reply = pending.wait().await;
         value_of::<R>(&self.line.actor, reply)
     }
@@ -85,6 +87,7 @@ impl Portal {
         let this = actor::this()?;
         let within = this.remaining(std::time::Instant::now());
         self.line.bond.order(Order { by: this.id.clone(), within });
+        let _blocked = trace::blocked(self.id(), Wait::End);
         let end = self.line.bond.wait_end().await;
         if end.teardown.is_forced() {
             return Err(Error::Forced {

@@ -29,6 +29,7 @@ use crate::ipc::{Channel, Closed};
 use crate::msg::{BootFailure, Failure, Message, PROTOCOL, Timings};
 use crate::rpc::{End, Ended, Line, NoValue, Order, Reply};
 use crate::spawn::{self, Backend, Child, Exit, Request, SpawnError, SpawnFailure};
+use crate::trace::{self, Step};
 
 /// A child to be started, and who is to be told what.
 pub(super) struct Assignment {
@@ -119,6 +120,7 @@ impl Supervisor {
     pub(super) async fn run(mut self, request: Request) {
         let mut request = request;
         loop {
+            self.trace(Step::Start(StartStep::Spawn));
             match self.spawn(request).await {
                 Spawned::Child(child) => {
                     self.on_spawned();
@@ -243,7 +245,10 @@ impl Supervisor {
             Message::BootFailed(failure) => self.on_boot_failed(failure),
             Message::Return { id, value } => self.on_answer(id, Ok(value)),
             Message::Failed { id, failure } => self.on_answer(id, Err(NoValue::Failed(failure))),
-            Message::CancelAck => self.on_ladder(Ladder::on_ack),
+            Message::CancelAck => {
+                self.trace(Step::CancelAcked);
+                self.on_ladder(Ladder::on_ack);
+            }
             Message::Progress => {
                 self.on_ladder(Ladder::on_progress);
                 self.report.core.this.report_progress();
@@ -262,6 +267,7 @@ impl Supervisor {
         if let Stage::Booting { step, .. } = &mut self.stage {
             *step = now_at;
             self.omens.unready = Some(now_at);
+            self.trace(Step::Start(now_at));
         }
     }
 
@@ -269,6 +275,7 @@ impl Supervisor {
         self.omens.unready = None;
         if let Stage::Booting { .. } = self.stage {
             self.stage = Stage::Serving;
+            self.trace(Step::Ready);
         }
         self.tell_starter(Ok(()));
     }
@@ -344,6 +351,7 @@ impl Supervisor {
     }
 
     fn ask(&self, order: &Order, ladder: &Ladder) {
+        self.trace(Step::CancelSent { by: &order.by, within: ladder.within() });
         // If the channel is gone, what is left of the ladder does it.
         let _pushed = self
             .line
@@ -359,6 +367,9 @@ impl Supervisor {
         };
         self.note_silence();
         self.report.core.this.report_progress();
+        if let Some(duty) = duty {
+            self.trace(Step::Rung(duty.rung()));
+        }
         match duty {
             Some(Duty::Terminate) => drop(child.terminate()),
             Some(Duty::KillSubtree) => drop(child.kill_subtree().await),
@@ -436,6 +447,7 @@ impl Supervisor {
     }
 
     async fn end(mut self, child: &Child, exit: Exit) {
+        self.trace(Step::Exit(&exit));
         self.channel = None;
         let ended = self.ended(Some(&exit));
         self.answer_all(&ended);
@@ -573,6 +585,10 @@ impl Supervisor {
                 cause: None,
             })),
         }
+    }
+
+    fn trace(&self, step: Step<'_>) {
+        trace::emit(&self.line.actor, step);
     }
 
     fn timings(&self) -> &Timings {

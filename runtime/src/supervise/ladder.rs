@@ -34,6 +34,17 @@ pub(super) enum Duty {
     Abandon,
 }
 
+impl Duty {
+    /// The rung on which it is due.
+    pub(super) fn rung(self) -> Rung {
+        match self {
+            Duty::Terminate => Rung::Terminate,
+            Duty::KillSubtree => Rung::Kill,
+            Duty::Abandon => Rung::Abandon,
+        }
+    }
+}
+
 /// How long each rung may take, after what is left to the parent has been taken into account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Waits {

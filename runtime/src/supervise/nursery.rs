@@ -10,6 +10,7 @@ use super::start::{Start, target};
 use crate::actor::{self, ThisActor};
 use crate::error::{ActorId, Error, Result};
 use crate::rpc::{Actor, Function, Line, Order};
+use crate::trace::{self, Wait};
 
 /// Runs `body` as a scope that owns the actors started in it. Ends when `body` and every child have ended and been reaped.
 ///
@@ -128,6 +129,7 @@ impl Nursery {
     }
 
     async fn wait_children(&self) -> Vec<Error> {
+        let _blocked = trace::blocked(&self.core.this.id, Wait::Nursery);
         self.core.wait_empty().await;
         self.core.take_failures()
     }

@@ -10,6 +10,7 @@ mod deaths;
 mod gate;
 mod nurseries;
 mod orphans;
+mod transitions;
 
 use std::pin::Pin;
 use std::process::{Command, ExitCode};
@@ -70,11 +71,15 @@ macro_rules! cases {
 use cases;
 
 fn main() -> ExitCode {
+    if std::env::var_os(transitions::SWITCH).is_some() {
+        runtime::trace::install(transitions::print);
+    }
     runtime::divert();
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["--case", case, backend] => run_case(case, backend),
         ["--stand", backend] => run(backend, PATIENT, || Box::pin(orphans::stand())),
+        ["--traced", backend] => run(backend, PATIENT, || Box::pin(transitions::live())),
         _ => libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
     }
 }
@@ -88,6 +93,7 @@ fn all_cases() -> Vec<Case> {
 
 fn trials() -> Vec<Trial> {
     let mut trials = orphans::trials();
+    trials.extend(transitions::trials());
     for Case { name, needs, .. } in all_cases() {
         for backend in Backend::ALL {
             if needs.is_none_or(|need| need.is_met_by(backend)) {
@@ -176,4 +182,11 @@ fn children_of(pid: u32) -> String {
         .flatten()
         .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok())
         .collect()
+}
+
+/// What is said of actors, without what is drawn anew for each.
+fn actor_uuid_free(said: &str) -> String {
+    let mut parts = said.split('@');
+    let first = parts.next().into_iter();
+    first.chain(parts.map(|part| part.get(8..).unwrap_or(""))).collect()
 }
