@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 
 use cargo_metadata::{Artifact, BuildScript, Message, Metadata, Package, TargetKind};
 use runner_core::diagnostic::{Diagnostic, Diagnostics};
-use runner_core::manifest::Suite;
+use runner_core::manifest::{Suite, Target};
 
 use crate::exit::{Exit, Failure};
 
@@ -104,13 +104,13 @@ impl Workspace {
                 .at_line(&suite.place)
                 .suggest(&suite.package, known));
         };
-        let targets = package.targets.iter().filter(|it| it.kind.contains(&TargetKind::Test));
-        let known: Vec<&str> = targets.map(|target| target.name.as_str()).collect();
-        if known.contains(&suite.test.as_str()) {
+        let known = targets_like(package, &suite.target);
+        if known.contains(&suite.binary()) || (suite.target == Target::Lib && !known.is_empty()) {
             return Ok(package);
         }
-        let message = format!("package `{}` has no test target `{}`", suite.package, suite.test);
-        Err(Diagnostic::new(message).at_line(&suite.place).suggest(&suite.test, known))
+        let (kind, name) = (suite.target.kind(), suite.binary());
+        let message = format!("package `{}` has no {kind} target `{name}`", suite.package);
+        Err(Diagnostic::new(message).at_line(&suite.place).suggest(name, known))
     }
 
     fn compile(&self, suites: &[Suite], profile: Option<&str>) -> Result<Products, Failure> {
@@ -119,7 +119,13 @@ impl Workspace {
         let mut command = cargo(&self.root);
         command.args(["test", "--no-run", "--message-format=json-render-diagnostics"]);
         for suite in suites {
-            command.args(["--package", &suite.package, "--test", &suite.test]);
+            command.args(["--package", &suite.package]);
+            match &suite.target {
+                Target::Lib => command.arg("--lib"),
+                Target::Test(name) => command.args(["--test", name]),
+                Target::Bin(name) => command.args(["--bin", name]),
+                Target::Example(name) => command.args(["--example", name]),
+            };
         }
         if let Some(profile) = profile {
             command.args(["--profile", profile]);
@@ -172,8 +178,9 @@ impl Products {
     ) -> Result<Built, Failure> {
         let made = self.artifacts.iter().find(|artifact| {
             artifact.package_id == package.id
-                && artifact.target.name == suite.test
-                && artifact.target.kind.contains(&TargetKind::Test)
+                && is_like(&artifact.target, &suite.target)
+                && (suite.target == Target::Lib || artifact.target.name == suite.binary())
+                && artifact.profile.test
         });
         let Some(executable) = made.and_then(|artifact| artifact.executable.as_ref()) else {
             let message = format!("cargo built no executable for suite `{}`", suite.name);
@@ -193,7 +200,7 @@ impl Products {
     fn about(&self, package: &Package) -> environment::Made {
         let script = self.scripts.iter().find(|script| script.package_id == package.id);
         let binaries = self.artifacts.iter().filter(|artifact| {
-            artifact.package_id == package.id && artifact.target.kind.contains(&TargetKind::Bin)
+            artifact.package_id == package.id && artifact.target.is_bin() && !artifact.profile.test
         });
         environment::Made {
             out_dir: script.map(|script| script.out_dir.clone().into_std_path_buf()),
@@ -211,6 +218,32 @@ impl Products {
                 .map(|path| environment::without_kind(path.as_str()))
                 .collect(),
         }
+    }
+}
+
+/// The names of a package's targets of the same kind.
+fn targets_like<'a>(package: &'a Package, target: &Target) -> Vec<&'a str> {
+    let like = package.targets.iter().filter(|known| is_like(known, target));
+    like.map(|target| target.name.as_str()).collect()
+}
+
+/// Every crate type of a library is a kind of its own for cargo.
+fn is_like(known: &cargo_metadata::Target, target: &Target) -> bool {
+    match target {
+        Target::Test(_) => known.is_test(),
+        Target::Bin(_) => known.is_bin(),
+        Target::Example(_) => known.is_example(),
+        Target::Lib => known.kind.iter().any(|kind| {
+            const LIBRARIES: [TargetKind; 6] = [
+                TargetKind::Lib,
+                TargetKind::RLib,
+                TargetKind::DyLib,
+                TargetKind::CDyLib,
+                TargetKind::StaticLib,
+                TargetKind::ProcMacro,
+            ];
+            LIBRARIES.contains(kind)
+        }),
     }
 }
 

@@ -7,6 +7,7 @@ use runner_core::diagnostic::{Diagnostic, Diagnostics, Source};
 use runner_core::expand::{Options, Selection};
 use runner_core::filter::{Filter, Position};
 use runner_core::manifest::{CaptureMode, Manifest, Presence, Profile, Selected, Threads};
+use runner_core::protocol::HarnessKind;
 
 use crate::cli::{MaxFail, RunFlags, SelectFlags};
 use crate::exit::{Exit, Failure, warn};
@@ -136,7 +137,7 @@ impl<'a> Choice<'a> {
     ) -> Result<(), Failure> {
         let mut errors = Diagnostics::default();
         for suite in &manifest.suites {
-            let mode = asked.unwrap_or(suite.capture);
+            let mode = asked.unwrap_or(suite.capture_with(HarnessKind::Own));
             let chosen = manifest.backends.iter().filter(|it| suite.backends.contains(&it.name));
             let chosen = chosen.filter(|backend| self.backends.contains(&backend.name));
             for backend in chosen.filter(|backend| !tolerates(&backend.capture, mode)) {

@@ -16,7 +16,7 @@ use crate::event::CaseName;
 use crate::filter::{GLOBAL_GROUP, Subject};
 use crate::manifest::{Axis, Backend, Manifest, Override, Profile, Suite};
 use crate::outcome::{Expectation, LeakPolicy};
-use crate::protocol::{Attempt, Capture, Clocks, Listing, variable};
+use crate::protocol::{Attempt, Capture, Clocks, HarnessKind, Listing, variable};
 use crate::test::{Place, Test};
 
 use marks::{Layers, Modules};
@@ -179,7 +179,14 @@ pub fn expand(
         return Err(unknown.suggest(suite, known).into());
     };
     check::listing(manifest, suite, listing)?;
-    let matrix = Matrix { manifest, profile, suite, modules: Modules::new(listing), options };
+    let matrix = Matrix {
+        manifest,
+        profile,
+        suite,
+        modules: Modules::new(listing),
+        harness: listing.harness,
+        options,
+    };
     let mut tests: Vec<&Test> = listing.tests.iter().collect();
     tests.sort_by(|left, right| left.name.cmp(&right.name));
     let cases: Vec<Case> = tests.into_iter().flat_map(|test| matrix.cases(test)).collect();
@@ -193,6 +200,7 @@ struct Matrix<'a> {
     profile: &'a Profile,
     suite: &'a Suite,
     modules: Modules<'a>,
+    harness: HarnessKind,
     options: &'a Options,
 }
 
@@ -243,7 +251,6 @@ impl Matrix<'_> {
         let slow = overrides.iter().find_map(|rule| rule.slow).unwrap_or(self.profile.slow);
         let leak = overrides.iter().find_map(|rule| rule.leak).unwrap_or(self.profile.leak);
         let factor = cell.backend.timeout_multiplier * self.options.timeout_scale;
-        let suite_capture = self.suite.capture.in_protocol().unwrap_or(Capture::Sys);
         Case {
             suite: self.suite.name.clone(),
             test: cell.test.name.clone(),
@@ -260,7 +267,7 @@ impl Matrix<'_> {
                 .or_else(|| cell.backend.group.clone())
                 .filter(|group| group != GLOBAL_GROUP),
             leak: self.options.leak.unwrap_or(leak.policy),
-            capture: self.options.capture.unwrap_or(suite_capture),
+            capture: self.capture(),
             env: self.env(&cell),
             marks: judge.kinds(),
             id: cell.id,
@@ -277,6 +284,11 @@ impl Matrix<'_> {
         judge.plan().or_else(unavailable).unwrap_or(Plan::Run)
     }
 
+    fn capture(&self) -> Capture {
+        let by_default = || self.suite.capture_with(self.harness).in_protocol();
+        self.options.capture.or_else(by_default).unwrap_or(Capture::Sys)
+    }
+
     fn overrides(&self, cell: &Cell<'_>) -> Vec<&Override> {
         if self.profile.overrides.is_empty() {
             return Vec::new();
@@ -286,7 +298,7 @@ impl Matrix<'_> {
         let subject = Subject {
             test: &cell.test.name,
             id: &cell.id,
-            binary: &self.suite.test,
+            binary: self.suite.binary(),
             binary_id: &binary_id,
             package: &self.suite.package,
             backend: &names,

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::filter::{Filter, Vocabulary};
 use crate::outcome::LeakPolicy;
-use crate::protocol::Capture;
+use crate::protocol::{Capture, HarnessKind};
 use crate::test::{Mark, Place};
 
 /// A manifest without errors. Lists are in the order of the file.
@@ -111,21 +111,35 @@ pub struct Axis {
     pub env: Option<String>,
 }
 
-/// A test target of the workspace.
+/// A target of the workspace whose tests are run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suite {
     /// Its name in messages.
     pub name: String,
     /// Cargo package.
     pub package: String,
-    /// Test target of the package.
-    pub test: String,
+    /// Which of its targets.
+    pub target: Target,
     /// Canonical names of its backends, in manifest order.
     pub backends: Vec<String>,
-    /// Where output goes.
-    pub capture: CaptureMode,
+    /// Where output goes, if the manifest says it; else it follows from the harness, see
+    /// [`Suite::capture_with`].
+    pub capture: Option<CaptureMode>,
     /// Its header in the file.
     pub place: Place,
+}
+
+/// A target of a package that can hold tests.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// An integration test, by name.
+    Test(String),
+    /// The library.
+    Lib,
+    /// A binary, by name.
+    Bin(String),
+    /// An example, by name.
+    Example(String),
 }
 
 /// Cases that share a limit.
@@ -277,7 +291,7 @@ impl Manifest {
         Vocabulary {
             backends: self.backend_names().map(str::to_owned).collect(),
             packages: self.suites.iter().map(|suite| suite.package.clone()).collect(),
-            binaries: self.suites.iter().map(|suite| suite.test.clone()).collect(),
+            binaries: self.suites.iter().map(|suite| suite.binary().to_owned()).collect(),
             binary_ids: self.suites.iter().map(Suite::binary_id).collect(),
         }
     }
@@ -296,9 +310,44 @@ impl Backend {
 }
 
 impl Suite {
-    /// As nextest names an integration test.
+    /// As nextest names its binary.
     pub fn binary_id(&self) -> String {
-        format!("{}::{}", self.package, self.test)
+        let package = &self.package;
+        match &self.target {
+            Target::Lib => package.clone(),
+            Target::Test(name) => format!("{package}::{name}"),
+            Target::Bin(name) => format!("{package}::bin/{name}"),
+            Target::Example(name) => format!("{package}::example/{name}"),
+        }
+    }
+
+    /// The name of its target, which for a library is the package's.
+    pub fn binary(&self) -> &str {
+        match &self.target {
+            Target::Lib => &self.package,
+            Target::Test(name) | Target::Bin(name) | Target::Example(name) => name,
+        }
+    }
+
+    /// Where its output goes if nobody asks for something else: a binary with another harness than
+    /// ours can only be captured by its fds.
+    pub fn capture_with(&self, harness: HarnessKind) -> CaptureMode {
+        self.capture.unwrap_or(match harness {
+            HarnessKind::Own => CaptureMode::Sys,
+            HarnessKind::Plain => CaptureMode::Fd,
+        })
+    }
+}
+
+impl Target {
+    /// What cargo and its flags call this kind of target.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Test(_) => "test",
+            Self::Lib => "lib",
+            Self::Bin(_) => "bin",
+            Self::Example(_) => "example",
+        }
     }
 }
 

@@ -58,6 +58,34 @@ pub struct Listing {
     pub tests: Vec<Test>,
     /// Marks on modules.
     pub modules: Vec<ModuleMarks>,
+    /// Whose harness it is; only ours says so itself.
+    #[serde(default)]
+    pub harness: HarnessKind,
+    /// What a panic does to a process of this binary.
+    #[serde(default)]
+    pub panics: Panics,
+}
+
+/// Whose harness a binary was linked with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HarnessKind {
+    /// Ours: it is its own supervisor, and says *done*.
+    #[default]
+    Own,
+    /// Any other that understands libtest's arguments: its exit code is the verdict.
+    Plain,
+}
+
+/// What a panic does to a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Panics {
+    /// It unwinds the thread that panicked.
+    #[default]
+    Unwind,
+    /// It ends the process (`panic = "abort"`).
+    Abort,
 }
 
 /// From whoever plays the runner to a supervisor.

@@ -13,7 +13,7 @@ use std::thread;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use runner_core::diagnostic::{Diagnostic, Diagnostics, Style};
 use runner_core::expand::{self, Case, Options, Plan};
-use runner_core::manifest::{Manifest, Suite};
+use runner_core::manifest::{Manifest, Suite, Target as SuiteTarget};
 use runner_core::outcome::{Outcome, Standing};
 use runner_core::protocol::{Capture, Listing, ProtocolError};
 use runner_core::report;
@@ -57,7 +57,7 @@ fn cases(target: &Target, arguments: &Arguments) -> Result<Vec<Case>, Diagnostic
     let manifest = Manifest::find(&PathBuf::from(target.package_root))?;
     let suite = own_suite(&manifest, target)?;
     let profile = manifest.profile(profile_name())?;
-    let listing: Listing = registry::listing();
+    let listing: Listing = registry::listing(target.panics);
     let options = Options {
         backends: manifest.select_backends(&[])?.names,
         unavailable: manifest.probe(),
@@ -69,8 +69,11 @@ fn cases(target: &Target, arguments: &Arguments) -> Result<Vec<Case>, Diagnostic
 }
 
 fn own_suite<'a>(manifest: &'a Manifest, target: &Target) -> Result<&'a Suite, Diagnostics> {
-    let own = |suite: &&Suite| {
-        suite.package == target.package && suite.test.replace('-', "_") == target.name
+    let own = |suite: &&Suite| match &suite.target {
+        SuiteTarget::Test(name) => {
+            suite.package == target.package && name.replace('-', "_") == target.name
+        }
+        SuiteTarget::Lib | SuiteTarget::Bin(_) | SuiteTarget::Example(_) => false,
     };
     manifest.suites.iter().find(own).ok_or_else(|| {
         let Target { package, name, .. } = target;

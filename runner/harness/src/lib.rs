@@ -47,7 +47,7 @@ use runner_core::protocol::{role, variable};
 pub use attempt::{MainLoop, Prepared};
 pub use case::{Case, TestResult, Verdict};
 pub use registry::BodyFuture;
-pub use runner_core::protocol::Done;
+pub use runner_core::protocol::{Done, Panics};
 pub use runner_macros::{marks, test};
 
 #[doc(hidden)]
@@ -70,6 +70,11 @@ macro_rules! harness {
             package: ::std::env!("CARGO_PKG_NAME"),
             name: ::std::env!("CARGO_CRATE_NAME"),
             package_root: ::std::env!("CARGO_MANIFEST_DIR"),
+            panics: if ::std::cfg!(panic = "abort") {
+                $crate::Panics::Abort
+            } else {
+                $crate::Panics::Unwind
+            },
         })
     };
 }
@@ -83,6 +88,8 @@ pub struct Target {
     pub name: &'static str,
     /// `CARGO_MANIFEST_DIR`; the manifest is looked for from here upwards.
     pub package_root: &'static str,
+    /// What a panic does to its processes.
+    pub panics: Panics,
 }
 
 /// Called in an attempt's first process while it has one thread.
@@ -145,7 +152,7 @@ impl Harness {
         }
         let hooks: &'static Hooks = Box::leak(Box::new(self.hooks));
         match std::env::var(variable::ROLE) {
-            Ok(value) if value == role::LIST => list(),
+            Ok(value) if value == role::LIST => list(&self.target),
             Ok(value) if value == role::SUPERVISOR => supervise(hooks),
             Ok(value) => {
                 failure(&format!("{} is neither list nor supervisor: {value}", variable::ROLE))
@@ -162,8 +169,8 @@ fn failure(message: &str) -> ExitCode {
     ExitCode::from(FAILED)
 }
 
-fn list() -> ExitCode {
-    match serde_json::to_string(&registry::listing()) {
+fn list(target: &Target) -> ExitCode {
+    match serde_json::to_string(&registry::listing(target.panics)) {
         Ok(line) => {
             println!("{line}");
             ExitCode::SUCCESS

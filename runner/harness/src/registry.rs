@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use linkme::distributed_slice;
-use runner_core::protocol::{Done, Listing, PROTOCOL_VERSION};
+use runner_core::protocol::{Done, HarnessKind, Listing, PROTOCOL_VERSION, Panics};
 use runner_core::test::{Mark, MarkKind, ModuleMarks, Place, Test};
 
 use crate::case::Case;
@@ -147,7 +147,7 @@ pub(crate) fn find(name: &str) -> Option<&'static RegisteredTest> {
 }
 
 /// Everything registered, sorted by name: link order is nobody's business.
-pub(crate) fn listing() -> Listing {
+pub(crate) fn listing(panics: Panics) -> Listing {
     let mut tests: Vec<Test> = TESTS.iter().map(RegisteredTest::describe).collect();
     tests.sort_by(|a, b| a.name.cmp(&b.name));
     let module = |marks: &RegisteredMarks| ModuleMarks {
@@ -156,7 +156,7 @@ pub(crate) fn listing() -> Listing {
     };
     let mut modules: Vec<ModuleMarks> = MODULES.iter().map(module).collect();
     modules.sort_by(|a, b| a.module.cmp(&b.module));
-    Listing { protocol: PROTOCOL_VERSION, tests, modules }
+    Listing { protocol: PROTOCOL_VERSION, tests, modules, harness: HarnessKind::Own, panics }
 }
 
 fn within_crate(module_path: &str) -> &str {

@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use super::Case;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::filter::GLOBAL_GROUP;
-use crate::manifest::{Manifest, Suite};
-use crate::protocol::Listing;
+use crate::manifest::{Backend, Manifest, Suite};
+use crate::protocol::{HarnessKind, Listing, Panics};
 use crate::test::{Mark, MarkKind, Test};
+
+/// The capability of backends whose actors share the process of the case.
+const IN_PROCESS: &str = "in-process";
 
 /// Names that nobody declared, names that are there twice, and no names at all.
 pub(super) fn listing(
@@ -16,8 +19,13 @@ pub(super) fn listing(
     listing: &Listing,
 ) -> Result<(), Diagnostics> {
     let mut errors = Diagnostics::default();
-    if listing.tests.is_empty() {
-        errors.push(no_tests(suite));
+    match (listing.tests.as_slice(), listing.harness) {
+        ([], HarnessKind::Own) => errors.push(no_tests(suite)),
+        // A library without unit tests is nothing to complain of.
+        ([], HarnessKind::Plain) | ([_, ..], _) => {}
+    }
+    if listing.panics == Panics::Abort {
+        in_process(manifest, suite).for_each(|backend| errors.push(aborts(suite, backend)));
     }
     twice(listing, &mut errors);
     let mut checker = Checker { manifest, capabilities: manifest.capabilities(), errors };
@@ -47,6 +55,23 @@ fn no_tests(suite: &Suite) -> Diagnostic {
     Diagnostic::new(format!("suite `{}` has no tests", suite.name)).at_line(&suite.place).hint(
         "a test target that names nothing of the library its tests are in is linked without them",
     )
+}
+
+/// The backends of a suite whose actors are in the process of the case.
+fn in_process<'a>(manifest: &'a Manifest, suite: &'a Suite) -> impl Iterator<Item = &'a Backend> {
+    let backends = manifest.backends.iter().filter(|it| suite.backends.contains(&it.name));
+    backends.filter(|backend| backend.provides.contains(IN_PROCESS))
+}
+
+/// There a panic of one actor would end all of them and the case.
+fn aborts(suite: &Suite, backend: &Backend) -> Diagnostic {
+    let (suite, backend_name) = (&suite.name, &backend.name);
+    Diagnostic::new(format!(
+        "suite `{suite}` is built with `panic = \"abort\"`: on backend `{backend_name}`, which is \
+         `{IN_PROCESS}`, a panic of one actor would end them all"
+    ))
+    .at_line(&backend.place)
+    .hint("build it with `panic = \"unwind\"`, or take the backend out of the suite")
 }
 
 fn twice(listing: &Listing, errors: &mut Diagnostics) {

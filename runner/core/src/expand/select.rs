@@ -113,7 +113,7 @@ fn with_subject<T>(
     ask(&Subject {
         test: &case.test,
         id: &case.id,
-        binary: suite.map_or("", |suite| &suite.test),
+        binary: suite.map_or("", Suite::binary),
         binary_id: &binary_id,
         package: suite.map_or("", |suite| &suite.package),
         backend: &names,

@@ -7,7 +7,7 @@ use super::*;
 use crate::diagnostic::Source;
 use crate::filter::{Filter, Position};
 use crate::manifest::{Group, Threads};
-use crate::protocol::PROTOCOL_VERSION;
+use crate::protocol::{HarnessKind, PROTOCOL_VERSION, Panics};
 use crate::test::{Mark, MarkKind, ModuleMarks};
 
 const BACKENDS: &str = r#"
@@ -78,7 +78,13 @@ fn module(module: &str, marks: Vec<Mark>) -> ModuleMarks {
 }
 
 fn listing(tests: Vec<Test>, modules: Vec<ModuleMarks>) -> Listing {
-    Listing { protocol: PROTOCOL_VERSION, tests, modules }
+    Listing {
+        protocol: PROTOCOL_VERSION,
+        tests,
+        modules,
+        harness: HarnessKind::Own,
+        panics: Panics::Unwind,
+    }
 }
 
 fn skip(backend: &str, reason: Option<&str>) -> MarkKind {
@@ -470,4 +476,22 @@ fn a_hundred_thousand_cases_are_the_same_twice() {
     let first = cases(&manifest, &listing(tests, vec![]));
     assert_eq!(first.len(), 100_002);
     assert!(first == cases(&manifest, &listing(shuffled, vec![])));
+}
+
+#[test]
+fn a_build_that_aborts_is_refused_where_actors_share_a_process() {
+    let manifest = manifest("");
+    let aborting =
+        Listing { panics: Panics::Abort, ..listing(vec![test("a::one", Vec::new())], Vec::new()) };
+    let text = errors(&manifest, &aborting);
+    assert!(text.contains("suite `s` is built with `panic = \"abort\"`"), "{text}");
+    assert!(text.contains("backend `thread`") && !text.contains("backend `fork`"), "{text}");
+}
+
+#[test]
+fn only_our_harness_is_expected_to_have_tests() {
+    let manifest = manifest("");
+    let none = listing(Vec::new(), Vec::new());
+    assert!(errors(&manifest, &none).contains("suite `s` has no tests"));
+    assert_eq!(cases(&manifest, &Listing { harness: HarnessKind::Plain, ..none }), []);
 }

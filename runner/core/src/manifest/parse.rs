@@ -11,7 +11,7 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 use super::read::{Located, Reader, Table, Value};
-use super::{ALL_BACKENDS, Axis, Backend, CaptureMode, Group, Manifest, Suite, Threads};
+use super::{ALL_BACKENDS, Axis, Backend, CaptureMode, Group, Manifest, Suite, Target, Threads};
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::protocol::variable;
 
@@ -92,7 +92,7 @@ fn check_not_empty(root: &Table<'_>, manifest: &Manifest) {
         root.reader().note(
             Diagnostic::new("the manifest names no suite")
                 .at_span(root.reader().source(), whole)
-                .hint("add a `[suites.NAME]` with `package` and `test`"),
+                .hint("add a `[suites.NAME]` with `package` and `test`, `lib` or `bin`"),
         );
     }
 }
@@ -136,18 +136,45 @@ fn axis(name: &Located<String>, table: Table<'_>) -> Option<Axis> {
 fn suite(name: &Located<String>, table: Table<'_>, backends: &[Backend]) -> Option<Suite> {
     let place = table.place();
     let package = table.demand("package").and_then(|value| value.word());
-    let test = table.demand("test").and_then(|value| value.word());
+    let target = target(&table);
     let capture = table.get("capture").and_then(|value| suite_capture(&value));
     let backends = suite_backends(table.get("backends"), backends);
     table.close();
     Some(Suite {
         name: name.value.clone(),
         package: package?.value,
-        test: test?.value,
+        target: target?,
         backends,
-        capture: capture.unwrap_or(CaptureMode::Sys),
+        capture,
         place,
     })
+}
+
+/// One of `test = "…"`, `lib = true`, `bin = "…"` and `example = "…"`.
+fn target(table: &Table<'_>) -> Option<Target> {
+    let named = |key, make: fn(String) -> Target| {
+        let value = table.get(key)?;
+        Some((value.span.clone(), value.word().map(|name| make(name.value))))
+    };
+    let library = || {
+        let value = table.get("lib")?;
+        match value.boolean() {
+            Some(true) => Some((value.span.clone(), Some(Target::Lib))),
+            Some(false) => None,
+            None => Some((value.span.clone(), None)),
+        }
+    };
+    let example = named("example", Target::Example);
+    let targets = [named("test", Target::Test), library(), named("bin", Target::Bin), example];
+    let mut targets = targets.into_iter().flatten();
+    let Some((_, target)) = targets.next() else {
+        table.demand("test");
+        return None;
+    };
+    for (span, _) in targets {
+        table.reader().wrong(&span, "a suite is one target: this is another");
+    }
+    target
 }
 
 /// In manifest order, whatever the order they were named in.

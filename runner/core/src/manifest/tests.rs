@@ -79,6 +79,24 @@ fn the_order_is_the_files() {
 }
 
 #[test]
+fn a_suite_is_one_target_of_any_kind() {
+    let suite = |target: &str| {
+        let text = format!("[backends.fork]\n[suites.s]\npackage = \"p\"\n{target}");
+        let suite = good(&text).suites.remove(0);
+        (suite.binary_id(), suite.binary().to_owned())
+    };
+    let named = |id: &str, binary: &str| (id.to_owned(), binary.to_owned());
+    assert_eq!(suite("test = \"t\""), named("p::t", "t"));
+    assert_eq!(suite("lib = true"), named("p", "p"));
+    assert_eq!(suite("bin = \"b\""), named("p::bin/b", "b"));
+    assert_eq!(suite("example = \"e\""), named("p::example/e", "e"));
+    let two = bad("[backends.fork]\n[suites.s]\npackage = \"p\"\ntest = \"t\"\nlib = true\n");
+    assert_eq!(two, ["5:7 a suite is one target: this is another | "]);
+    let none = bad("[backends.fork]\n[suites.s]\npackage = \"p\"\nlib = false\n");
+    assert_eq!(none, ["2:9 [suites.s] says no `test` | "]);
+}
+
+#[test]
 fn a_profile_inherits_what_it_does_not_say() {
     let manifest = good(&small(
         r#"
