@@ -16,7 +16,9 @@ use crate::event::CaseName;
 use crate::filter::{GLOBAL_GROUP, Subject};
 use crate::manifest::{Axis, Backend, Manifest, Override, Profile, Suite};
 use crate::outcome::{Expectation, LeakPolicy};
-use crate::protocol::{Attempt, Capture, Clocks, HarnessKind, Listing, variable};
+use crate::protocol::{
+    Attempt, Capture, Clocks, HarnessKind, Listing, MAX_PROCESSES, Resources, Work, variable,
+};
 use crate::test::{Place, Test};
 
 use marks::{Layers, Modules};
@@ -131,7 +133,7 @@ impl Case {
         let AttemptPlace { attempt, slot, seed, cwd, temp_dir } = place;
         Attempt {
             case_id: self.id.clone(),
-            test: self.test.clone(),
+            work: Work::Test { name: self.test.clone() },
             backend: self.backend.clone(),
             axes: self.axes.clone(),
             attempt,
@@ -147,6 +149,9 @@ impl Case {
                 grace: self.grace,
                 leak_after: self.leak_after,
             },
+            max_processes: MAX_PROCESSES,
+            leak_allow: Vec::new(),
+            resources: Resources::Ignore,
         }
     }
 

@@ -37,7 +37,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::stat::fstat;
 
-use crate::protocol::{Done, Stack, Stacks};
+use crate::protocol::{Done, Stack, Trace};
 
 /// Threads of which a hang keeps the stack.
 pub const HANG_THREADS: usize = 256;
@@ -117,6 +117,15 @@ pub enum StackProgress {
     Begun,
     /// It has taken what it could.
     Taken,
+}
+
+/// The stacks of an attempt's first process, taken by its own watchdog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnStacks {
+    /// `/proc/self/maps` at that time.
+    pub maps: String,
+    /// Every thread but the watchdog's.
+    pub threads: Vec<Stack>,
 }
 
 /// Who writes: known once per thread, so that a record needs no system call.
@@ -474,19 +483,18 @@ impl Memory {
     }
 
     /// What the watchdog left.
-    pub fn stacks(&self) -> Stacks {
+    ///
+    /// # Errors
+    /// Why it left nothing, for a person.
+    pub fn stacks(&self) -> Result<OwnStacks, &'static str> {
         let header = self.header();
         match self.stack_progress() {
-            StackProgress::NotBegun => {
-                Stacks::Missing("the watchdog of the case did not run".into())
-            }
-            StackProgress::Begun => {
-                Stacks::Missing("the watchdog of the case did not come to an end".into())
-            }
+            StackProgress::NotBegun => Err("the watchdog of the case did not run"),
+            StackProgress::Begun => Err("the watchdog of the case did not come to an end"),
             StackProgress::Taken => {
                 let count = header.stack_count.load(Ordering::Acquire) as usize;
                 let threads = header.threads.iter().take(count).map(ThreadStack::read).collect();
-                Stacks::Taken { maps: self.maps(), threads }
+                Ok(OwnStacks { maps: self.maps(), threads })
             }
         }
     }
@@ -596,10 +604,14 @@ impl StackPlace<'_> {
 impl ThreadStack {
     fn read(&self) -> Stack {
         let length = self.length.load(Ordering::Acquire) as usize;
-        let frames = self.frames.iter().take(length).map(|f| f.load(Ordering::Relaxed)).collect();
+        let calls = self.frames.iter().take(length).map(|f| f.load(Ordering::Relaxed)).collect();
+        let trace = match length {
+            0 => Trace::Missing("did not answer".into()),
+            _ => Trace::Calls(calls),
+        };
         let name: Vec<u8> =
             self.name.iter().flat_map(|w| w.load(Ordering::Relaxed).to_ne_bytes()).collect();
-        Stack { tid: self.tid.load(Ordering::Relaxed), name: text_of(&name), frames }
+        Stack { tid: self.tid.load(Ordering::Relaxed), name: text_of(&name), trace }
     }
 }
 

@@ -105,9 +105,38 @@ fn threads(pid: i32) -> Vec<Thread> {
         let stat = Stat::read(&folder)?;
         let wait_channel = fs::read_to_string(format!("{folder}/wchan")).unwrap_or_default();
         let wait_channel = if wait_channel == "0" { String::new() } else { wait_channel };
-        Some(Thread { tid, name: stat.name, state: stat.state, wait_channel })
+        let syscall = syscall(&folder).map(|(number, _)| number).filter(|number| *number >= 0);
+        Some(Thread { tid, name: stat.name, state: stat.state, wait_channel, syscall })
     };
     numbers_in(&format!("/proc/{pid}/task")).into_iter().filter_map(thread).collect()
+}
+
+/// Where a thread that does not run is: `number, six arguments, stack pointer, program counter`
+/// in a system call, `-1, stack pointer, program counter` elsewhere. No number for `-1`.
+fn syscall(folder: &str) -> Option<(i64, Place)> {
+    let text = fs::read_to_string(format!("{folder}/syscall")).ok()?;
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let number = words.first()?.parse().ok()?;
+    let address = |word: &&str| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok();
+    let [.., stack, program] = words.as_slice() else {
+        return None;
+    };
+    Some((number, Place { stack: address(stack)?, program: address(program)? }))
+}
+
+/// Where a thread that does not run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its stack pointer.
+    pub stack: u64,
+    /// Its program counter.
+    pub program: u64,
+}
+
+/// Where a thread is that does not run now, without a touch to it; `None` if it runs, is gone, or
+/// the kernel does not say.
+pub fn place(pid: i32, tid: i32) -> Option<Place> {
+    syscall(&format!("/proc/{pid}/task/{tid}")).map(|(_, place)| place)
 }
 
 fn fds(pid: i32) -> Vec<String> {

@@ -7,19 +7,27 @@
 //! poll loop. What the program under test writes never passes here: it lies in `memory`.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use stack::{Bytes, Registers, Stack, StackCopy, Trace};
+
 use crate::test::{ModuleMarks, Test};
 
+mod stack;
+
 /// Version of everything in this module; both ends must have the same.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Longest frame either end accepts, in bytes. Hang facts are the largest thing that is sent.
 pub const FRAME_LIMIT_BYTES: u32 = 64 << 20;
+
+/// [`Attempt::max_processes`] where nothing else was said.
+pub const MAX_PROCESSES: u32 = 512;
 
 /// How the name of the folder begins that all [`Attempt::temp_dir`]s of a run lie in. Short: socket
 /// paths begin with it.
@@ -104,6 +112,14 @@ pub enum ToSupervisor {
     Expire,
     /// Kill the running attempt's subtree now.
     Kill,
+    /// Stop every process of the running attempt, and its clocks; answered by
+    /// [`FromSupervisor::Paused`], also where none runs.
+    Pause,
+    /// Let them go on, but for those that were stopped before.
+    Resume,
+    /// Say what the running attempt is doing without disturbing it; answered by
+    /// [`FromSupervisor::Inspected`], or not at all where none runs.
+    Inspect,
 }
 
 /// From a supervisor to whoever plays the runner.
@@ -126,6 +142,10 @@ pub enum FromSupervisor {
         /// What happened, for a person.
         message: String,
     },
+    /// Every process of the attempt is stopped.
+    Paused,
+    /// What the running attempt was doing when [`ToSupervisor::Inspect`] came.
+    Inspected(Box<Hang>),
 }
 
 /// Everything a supervisor must know to run one attempt of one case.
@@ -133,8 +153,8 @@ pub enum FromSupervisor {
 pub struct Attempt {
     /// The case, `area::test::backend[::axis…]`.
     pub case_id: String,
-    /// The test's name in this binary.
-    pub test: String,
+    /// What its first process does.
+    pub work: Work,
     /// The backend's canonical name.
     pub backend: String,
     /// Values of the axes the test opted in to.
@@ -156,6 +176,63 @@ pub struct Attempt {
     pub capture: Capture,
     /// Clocks.
     pub clocks: Clocks,
+    /// More processes than this at one time, and the attempt is ended; 0 is no limit.
+    pub max_processes: u32,
+    /// What may outlive it: those processes are told of but neither leaks nor ended with the
+    /// attempt. They end with the supervisor.
+    pub leak_allow: Vec<LeakAllowance>,
+    /// Whether to find out what it left beside processes.
+    pub resources: Resources,
+}
+
+/// What the first process of an attempt does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work {
+    /// Runs the test of that name, in a supervisor that is its binary.
+    Test {
+        /// The test's name in this binary.
+        name: String,
+    },
+    /// Executes a program, whose exit code is the verdict.
+    Program(Program),
+}
+
+/// A program to be executed by an attempt's first process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Its file: a path, or one below `/proc/self/fd` that is open in the supervisor.
+    pub image: PathBuf,
+    /// All its arguments, the zeroth too.
+    pub arguments: Vec<OsString>,
+    /// What it may read.
+    pub stdin: Stdin,
+}
+
+/// What a program may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stdin {
+    /// Nothing.
+    Null,
+    /// What was the supervisor's when it was started.
+    Inherit,
+}
+
+/// Processes that tests share on purpose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeakAllowance {
+    /// Of the name or of the whole command line; `*` stands for any text.
+    pub pattern: String,
+}
+
+/// Whether to find out what an attempt left beside processes. It costs some system calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resources {
+    /// Not asked for.
+    Ignore,
+    /// Count them into [`Facts::resources`].
+    Count,
 }
 
 /// Where an attempt's output goes.
@@ -164,6 +241,10 @@ pub struct Attempt {
 pub enum Capture {
     /// Taken where the program writes; fds 1 and 2 are left alone.
     Sys,
+    /// As `Sys`, and passed on to fds 1 and 2 too.
+    TeeSys,
+    /// fds 1 and 2 are a memory file.
+    Fd,
     /// Not taken.
     No,
 }
@@ -200,6 +281,59 @@ pub struct Facts {
     pub hang: Option<Hang>,
     /// User and system time of the first process and of what it waited for.
     pub cpu_time: Duration,
+    /// Threads of the attempt that died of a panic which nobody joined.
+    pub detached_panics: Vec<DetachedPanic>,
+    /// How many processes there were when it was ended for having too many.
+    pub too_many_processes: Option<u32>,
+    /// What it left beside processes, if that was asked for.
+    pub resources: Option<ResourceDelta>,
+    /// Alive like leaks, but allowed by [`Attempt::leak_allow`]; they go on.
+    pub allowed_leaks: Vec<Process>,
+    /// The last words of its trace points, unless it plainly passed.
+    pub last_events: Vec<TraceEvent>,
+}
+
+/// A thread that died of a panic which nobody joined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DetachedPanic {
+    /// Its process.
+    pub pid: i32,
+    /// Its name.
+    pub thread: String,
+    /// The payload, as text; its beginning.
+    pub message: String,
+    /// `file:line:column`.
+    pub location: String,
+}
+
+/// What an attempt had more of at its end than at its beginning.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceDelta {
+    /// Threads of the first process, between the body's start and the end of the suite's guard;
+    /// `None` where there was no *done*, or the first process is a program.
+    pub threads: Option<i32>,
+    /// Open fds of the first process, likewise.
+    pub fds: Option<i32>,
+    /// Processes that were alive when the first one had ended.
+    pub children: u32,
+    /// Names in `/dev/shm` that were not there before. With several slots they may be a
+    /// neighbour's.
+    pub shm: Vec<String>,
+    /// Sockets left in its folder, relative to that.
+    pub sockets: Vec<String>,
+}
+
+/// One word of a trace point of the program under test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceEvent {
+    /// Since the attempt started, to the kernel's tick.
+    pub time: Duration,
+    /// The process.
+    pub pid: i32,
+    /// The thread.
+    pub tid: i32,
+    /// What it said; its beginning.
+    pub text: String,
 }
 
 /// How a process ended.
@@ -249,38 +383,37 @@ pub enum Stopped {
     Interrupted,
 }
 
-/// What could be learnt of an attempt that passed its deadline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What an attempt was doing: at its deadline, or when somebody asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hang {
     /// Every process of the attempt, the first one first.
-    pub processes: Vec<Process>,
-    /// Stacks of the first process's threads, if its watchdog could run.
-    pub stacks: Stacks,
+    pub processes: Vec<ProcessHang>,
+    /// What to know about the facts themselves, for a person: what could not be learnt, and why.
+    pub notes: Vec<String>,
+    /// Actors and tasks, by the suite's own hook, if it has one that answered.
+    pub task_tree: Option<String>,
+    /// The last words of its trace points, oldest first.
+    pub last_events: Vec<TraceEvent>,
 }
 
-/// Stacks of one process.
+/// What one process of an attempt was doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Stacks {
-    /// By the watchdog, unsymbolised.
-    Taken {
-        /// `/proc/PID/maps` at that time.
-        maps: String,
-        /// A stack for each thread that answered.
-        threads: Vec<Stack>,
-    },
-    /// The watchdog did not run or did not end; why, for a person.
-    Missing(String),
+pub struct ProcessHang {
+    /// From `/proc`, before anything touched it.
+    pub process: Process,
+    /// What its sockets are, `3 unix /path (listening)`.
+    pub sockets: Vec<String>,
+    /// `/proc/PID/maps`: what addresses mean. Empty where no stack is known.
+    pub maps: String,
+    /// What is known of its threads' stacks.
+    pub stacks: Vec<Stack>,
 }
 
-/// The raw stack of one thread.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stack {
-    /// The thread.
-    pub tid: i32,
-    /// Its name at that time.
-    pub name: String,
-    /// Return addresses, innermost first; empty if the thread did not answer.
-    pub frames: Vec<u64>,
+impl ProcessHang {
+    /// A process of which no stack is known.
+    pub fn bare(process: Process) -> Self {
+        Self { process, sockets: Vec::new(), maps: String::new(), stacks: Vec::new() }
+    }
 }
 
 /// A process, from `/proc`.
@@ -315,6 +448,9 @@ pub struct Thread {
     pub state: char,
     /// Where it waits in the kernel; empty if it runs or the kernel does not say.
     pub wait_channel: String,
+    /// The system call it is in, by number; `None` if it is in none or the kernel does not say.
+    #[serde(default)]
+    pub syscall: Option<i64>,
 }
 
 /// The conversation with a peer is over.

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
 use crate::memory::{Output, Record, Stream};
-use crate::protocol::{Hang, Process, Stack, Stacks, Thread};
+use crate::protocol::{Hang, Process, ProcessHang, Stack, Thread, Trace, TraceEvent};
 use crate::symbols::{Frame, Symboliser};
 
 /// Name of the thread that an attempt's body runs on.
@@ -54,17 +54,31 @@ pub fn last_lines(output: &Output, count: usize) -> Vec<u8> {
 }
 
 /// The hang report. Its first paragraph says in short what each thread of the first process was in
-/// and which other processes there are; then comes every process with its threads, the stacks
-/// that were taken, and its fds.
+/// and which other processes there are; then comes every process with its threads, their stacks,
+/// its sockets and fds, then the actors and tasks, then the last words of trace points.
 pub fn hang(case_id: &str, hang: &Hang, symboliser: &mut Symboliser) -> String {
     let mut text = format!("hang report: {case_id}\n");
-    let stacks = Symbolised::new(&hang.stacks, symboliser);
-    write_in_short(&mut text, hang, &stacks);
-    for process in &hang.processes {
-        write_process(&mut text, process, &stacks);
+    let processes: Vec<Symbolised<'_>> =
+        hang.processes.iter().map(|process| Symbolised::new(process, symboliser)).collect();
+    write_in_short(&mut text, hang, &processes);
+    processes.iter().for_each(|process| write_process(&mut text, process));
+    if let Some(tree) = &hang.task_tree {
+        let _ = write!(text, "\nactors and tasks\n{}", indented(tree));
     }
-    write_stray_stacks(&mut text, &hang.processes, &stacks);
+    if !hang.last_events.is_empty() {
+        let _ = write!(text, "\nlast events\n{}", indented(&last_events(&hang.last_events)));
+    }
     text
+}
+
+/// The last words of trace points, a line each.
+pub fn last_events(events: &[TraceEvent]) -> String {
+    events
+        .iter()
+        .map(|TraceEvent { time, pid, tid, text }| {
+            format!("{:8.3}s [{pid}/{tid}] {}\n", time.as_secs_f64(), text.trim_end())
+        })
+        .collect()
 }
 
 /// The beginning and the end of a text that is longer than `limit_bytes`, cut between lines
@@ -140,53 +154,72 @@ fn losses(output: &Output) -> String {
     text
 }
 
-/// The stacks of the first process, each with its frames described.
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+/// A process, and what its stacks mean.
 struct Symbolised<'a> {
-    threads: Vec<(&'a Stack, Vec<Frame>)>,
+    hang: &'a ProcessHang,
+    stacks: Vec<(&'a Stack, Frames<'a>)>,
+}
+
+/// What a raw stack means.
+enum Frames<'a> {
+    Known(Vec<Frame>),
+    /// Why there are none.
+    Missing(&'a str),
 }
 
 impl<'a> Symbolised<'a> {
-    fn new(stacks: &'a Stacks, symboliser: &mut Symboliser) -> Self {
-        let Stacks::Taken { maps, threads } = stacks else {
-            return Self { threads: Vec::new() };
+    fn new(hang: &'a ProcessHang, symboliser: &mut Symboliser) -> Self {
+        let mut frames = |stack: &'a Stack| match &stack.trace {
+            Trace::Calls(calls) => Frames::Known(symboliser.describe_all(&hang.maps, calls)),
+            Trace::Copied(copy) => {
+                let calls = symboliser.unwind(&hang.maps, copy);
+                Frames::Known(symboliser.describe_all(&hang.maps, &calls))
+            }
+            Trace::Missing(why) => Frames::Missing(why),
         };
-        let mut describe = |stack: &Stack| -> Vec<Frame> {
-            stack.frames.iter().flat_map(|frame| symboliser.describe(maps, *frame)).collect()
-        };
-        Self { threads: threads.iter().map(|stack| (stack, describe(stack))).collect() }
+        let stacks = hang.stacks.iter().map(|stack| (stack, frames(stack))).collect();
+        Self { hang, stacks }
     }
 
-    fn of(&self, tid: i32) -> Option<&[Frame]> {
-        let (_, frames) = self.threads.iter().find(|(stack, _)| stack.tid == tid)?;
-        Some(frames)
+    fn of(&self, tid: i32) -> Option<&Frames<'a>> {
+        self.stacks.iter().find(|(stack, _)| stack.tid == tid).map(|(_, frames)| frames)
+    }
+
+    /// Stacks of threads that began after `/proc` was read.
+    fn strays(&self) -> impl Iterator<Item = &(&'a Stack, Frames<'a>)> {
+        let known = |tid| self.hang.process.threads.iter().any(|thread| thread.tid == tid);
+        self.stacks.iter().filter(move |(stack, _)| !known(stack.tid))
     }
 }
 
-fn write_in_short(text: &mut String, hang: &Hang, stacks: &Symbolised<'_>) {
-    let mut processes = hang.processes.iter();
-    let first = processes.next();
-    match &hang.stacks {
-        Stacks::Taken { .. } => {
-            stacks.threads.iter().for_each(|(stack, frames)| write_gist(text, stack, frames));
+fn write_in_short(text: &mut String, hang: &Hang, processes: &[Symbolised<'_>]) {
+    for note in &hang.notes {
+        let _ = writeln!(text, "{note}");
+    }
+    let mut processes = processes.iter();
+    if let Some(first) = processes.next() {
+        for thread in first.hang.process.threads.iter().filter(|t| first.of(t.tid).is_none()) {
+            write_thread(text, "", thread);
         }
-        Stacks::Missing(why) => {
-            let _ = writeln!(text, "no stacks: {why}");
-            for thread in first.iter().flat_map(|process| &process.threads) {
-                write_thread(text, "", thread);
-            }
-        }
+        first.stacks.iter().for_each(|(stack, frames)| write_gist(text, stack, frames));
     }
     for process in processes {
-        let _ = writeln!(text, "{}", process_in_words(process));
+        let _ = writeln!(text, "{}", process_in_words(&process.hang.process));
     }
 }
 
-fn write_gist(text: &mut String, stack: &Stack, frames: &[Frame]) {
+fn write_gist(text: &mut String, stack: &Stack, frames: &Frames<'_>) {
     let Stack { tid, name, .. } = stack;
-    let _ = match gist(frames) {
-        Some(frame) => writeln!(text, "thread {tid} `{name}` in {}", frame_in_words(frame)),
-        None => writeln!(text, "thread {tid} `{name}` did not answer"),
+    let gist = match frames {
+        Frames::Known(frames) => gist(frames).map(frame_in_words),
+        Frames::Missing(why) => Some(format!("an unknown place: {why}")),
     };
+    let gist = gist.unwrap_or_else(|| "an unknown place".into());
+    let _ = writeln!(text, "thread {tid} `{name}` in {gist}");
 }
 
 /// The innermost function of somebody's workspace, else of which the source is known, else of all.
@@ -202,22 +235,29 @@ fn is_foreign(file: &str) -> bool {
     file.starts_with("/rustc/") || file.contains("/registry/src/")
 }
 
-fn write_process(text: &mut String, process: &Process, stacks: &Symbolised<'_>) {
+fn write_process(text: &mut String, symbolised: &Symbolised<'_>) {
+    let ProcessHang { process, sockets, .. } = symbolised.hang;
     let _ = writeln!(text, "\n{}", process_in_words(process));
     for thread in &process.threads {
         write_thread(text, "  ", thread);
-        if let Some(frames) = stacks.of(thread.tid) {
-            write_stack(text, frames);
+        if let Some(frames) = symbolised.of(thread.tid) {
+            write_frames(text, frames);
         }
     }
-    if !process.fds.is_empty() {
-        let _ = writeln!(text, "  fds: {}", process.fds.join(", "));
+    for (stack, frames) in symbolised.strays() {
+        let _ = writeln!(text, "  thread {} `{}`", stack.tid, stack.name);
+        write_frames(text, frames);
+    }
+    for (what, list) in [("sockets", sockets), ("fds", &process.fds)] {
+        if !list.is_empty() {
+            let _ = writeln!(text, "  {what}: {}", list.join(", "));
+        }
     }
 }
 
 fn process_in_words(process: &Process) -> String {
-    let Process { pid, parent, name, command, age, .. } = process;
-    let (state, age) = (state_in_words(process), age.as_secs_f64());
+    let Process { pid, parent, name, command, .. } = process;
+    let (state, age) = (state_in_words(process), process.age.as_secs_f64());
     format!("process {pid} `{name}` {state}, {age:.1} s old, child of {parent}: {command}")
 }
 
@@ -231,29 +271,27 @@ fn state_in_words(process: &Process) -> String {
 }
 
 fn write_thread(text: &mut String, indent: &str, thread: &Thread) {
-    let Thread { tid, name, state, wait_channel } = thread;
+    let Thread { tid, name, state, wait_channel, syscall } = thread;
     let _ = write!(text, "{indent}thread {tid} `{name}` {}", state_word(*state));
     if !wait_channel.is_empty() {
         let _ = write!(text, " in {wait_channel}");
     }
+    if let Some(number) = syscall {
+        let _ = write!(text, " (system call {number})");
+    }
     text.push('\n');
 }
 
-/// Stacks of threads that began after `/proc` was read.
-fn write_stray_stacks(text: &mut String, processes: &[Process], stacks: &Symbolised<'_>) {
-    let known = |tid| processes.iter().flat_map(|p| &p.threads).any(|thread| thread.tid == tid);
-    for (stack, frames) in stacks.threads.iter().filter(|(stack, _)| !known(stack.tid)) {
-        let _ = writeln!(text, "\nthread {} `{}`", stack.tid, stack.name);
-        write_stack(text, frames);
-    }
-}
-
-fn write_stack(text: &mut String, frames: &[Frame]) {
-    if frames.is_empty() {
-        text.push_str("      (did not answer)\n");
-    }
-    for frame in meaningful(frames) {
-        let _ = writeln!(text, "      {}", frame_in_words(frame));
+fn write_frames(text: &mut String, frames: &Frames<'_>) {
+    match frames {
+        Frames::Missing(why) => {
+            let _ = writeln!(text, "      ({why})");
+        }
+        Frames::Known(frames) => {
+            for frame in meaningful(frames) {
+                let _ = writeln!(text, "      {}", frame_in_words(frame));
+            }
+        }
     }
 }
 
@@ -317,7 +355,13 @@ mod tests {
     }
 
     fn thread(tid: i32, state: char, wait_channel: &str) -> Thread {
-        Thread { tid, name: format!("t{tid}"), state, wait_channel: wait_channel.into() }
+        Thread {
+            tid,
+            name: format!("t{tid}"),
+            state,
+            wait_channel: wait_channel.into(),
+            syscall: None,
+        }
     }
 
     fn process(pid: i32, threads: Vec<Thread>) -> Process {
@@ -335,46 +379,68 @@ mod tests {
 
     #[test]
     fn a_hang_report_tells_threads_in_short_then_everything() {
-        let stack = |tid, frames| Stack { tid, name: format!("t{tid}"), frames };
+        let trace = || Trace::Missing("did not answer".into());
+        let stack = |tid| Stack { tid, name: format!("t{tid}"), trace: trace() };
+        let first = process(10, vec![thread(10, 'S', "futex_wait_queue"), thread(11, 'R', "")]);
+        let event = TraceEvent {
+            time: Duration::from_millis(1500),
+            pid: 20,
+            tid: 21,
+            text: "root: closing\n".into(),
+        };
         let report = Hang {
             processes: vec![
-                process(10, vec![thread(10, 'S', "futex_wait_queue"), thread(11, 'R', "")]),
-                process(20, vec![thread(20, 'T', "")]),
+                ProcessHang { stacks: vec![stack(10), stack(12)], ..ProcessHang::bare(first) },
+                ProcessHang {
+                    sockets: vec!["3 unix /run/a (listening)".into()],
+                    ..ProcessHang::bare(process(20, vec![thread(20, 'T', "")]))
+                },
             ],
-            stacks: Stacks::Taken {
-                maps: String::new(),
-                threads: vec![stack(10, Vec::new()), stack(12, Vec::new())],
-            },
+            notes: vec!["no stack of process 20: it may not be read".into()],
+            task_tree: Some("root\n  leaf\n".into()),
+            last_events: vec![event],
         };
         let expected = "\
 hang report: a::b::fork
-thread 10 `t10` did not answer
-thread 12 `t12` did not answer
+no stack of process 20: it may not be read
+thread 11 `t11` running
+thread 10 `t10` in an unknown place: did not answer
+thread 12 `t12` in an unknown place: did not answer
 process 20 `suite` running, 10.1 s old, child of 1: suite --exact
 
 process 10 `suite` running in thread 11 `t11`, 10.1 s old, child of 1: suite --exact
   thread 10 `t10` sleeping in futex_wait_queue
       (did not answer)
   thread 11 `t11` running
+  thread 12 `t12`
+      (did not answer)
   fds: 0 /dev/null, 3 socket:[5]
 
 process 20 `suite` running, 10.1 s old, child of 1: suite --exact
   thread 20 `t20` stopped
+  sockets: 3 unix /run/a (listening)
   fds: 0 /dev/null, 3 socket:[5]
 
-thread 12 `t12`
-      (did not answer)
+actors and tasks
+  root
+    leaf
+
+last events
+     1.500s [20/21] root: closing
 ";
         assert_eq!(hang("a::b::fork", &report, &mut Symboliser::new()), expected);
     }
 
     #[test]
     fn a_hang_report_without_stacks_says_why_and_what_threads_wait_for() {
-        let stacks = Stacks::Missing("the watchdog did not run".into());
-        let processes = vec![process(10, vec![thread(10, 'T', "do_signal_stop")])];
-        let text = hang("a::b::fork", &Hang { processes, stacks }, &mut Symboliser::new());
-        let short =
-            "\nno stacks: the watchdog did not run\nthread 10 `t10` stopped in do_signal_stop\n\n";
+        let first = process(10, vec![thread(10, 'T', "do_signal_stop")]);
+        let report = Hang {
+            processes: vec![ProcessHang::bare(first)],
+            notes: vec!["the watchdog did not run".into()],
+            ..Hang::default()
+        };
+        let text = hang("a::b::fork", &report, &mut Symboliser::new());
+        let short = "\nthe watchdog did not run\nthread 10 `t10` stopped in do_signal_stop\n\n";
         assert!(text.contains(short), "{text}");
     }
 

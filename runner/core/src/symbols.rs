@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use addr2line::Loader;
 use object::{Object, ObjectSegment, ObjectSymbol};
 
+use crate::protocol::StackCopy;
+
 /// One function at an address. Several stand at one address where the compiler inlined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -67,6 +69,16 @@ impl Symboliser {
         let offset = address - mapping.start + mapping.offset;
         let frames = self.module(path).and_then(|module| module.frames(offset));
         frames.unwrap_or_else(|| vec![unknown(path, offset)])
+    }
+
+    /// The functions at each of these addresses, in their order.
+    pub fn describe_all(&mut self, maps: &str, addresses: &[u64]) -> Vec<Frame> {
+        addresses.iter().flat_map(|address| self.describe(maps, *address)).collect()
+    }
+
+    /// The calls on a stack that was copied from outside, innermost first.
+    pub fn unwind(&mut self, _maps: &str, copy: &StackCopy) -> Vec<u64> {
+        vec![copy.registers.program]
     }
 
     fn module(&mut self, path: &Path) -> Option<&Module> {

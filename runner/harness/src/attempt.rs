@@ -23,6 +23,7 @@ pub(crate) use environment::forget as forget_variable;
 
 /// Runs the attempt in this process and ends the process.
 pub(crate) fn run(
+    test: &str,
     attempt: Attempt,
     memory: &'static Memory,
     owner: Option<&capture::Owner>,
@@ -30,8 +31,8 @@ pub(crate) fn run(
 ) -> ! {
     enter(&attempt, memory, owner);
     let deadline = attempt.clocks.deadline;
-    let done = match registry::find(&attempt.test) {
-        None => Done::NotSetUp { message: format!("no test {} in this binary", attempt.test) },
+    let done = match registry::find(test) {
+        None => Done::NotSetUp { message: format!("no test {test} in this binary") },
         Some(test) => guarded(test, &Case::new(attempt), hooks, || {
             if let Some(deadline) = deadline {
                 watchdog::start(memory, deadline);
@@ -46,9 +47,7 @@ pub(crate) fn run(
 /// The working directory, the environment and the capture of an attempt.
 fn enter(attempt: &Attempt, memory: &'static Memory, owner: Option<&capture::Owner>) {
     if let Err(error) = std::env::set_current_dir(&attempt.cwd) {
-        let message = format!("cannot enter {}: {error}", attempt.cwd.display());
-        memory.finish(&Done::NotSetUp { message });
-        process::exit(SETUP_FAILED);
+        refuse(memory, format!("cannot enter {}: {error}", attempt.cwd.display()));
     }
     for (name, value) in &attempt.env {
         environment::set(name, value);
@@ -61,7 +60,15 @@ fn enter(attempt: &Attempt, memory: &'static Memory, owner: Option<&capture::Own
                 environment::set(variable::CAPTURE, &capture::address(owner));
             }
         }
+        Capture::TeeSys => refuse(memory, "capture mode tee-sys is not built yet".into()),
+        Capture::Fd => refuse(memory, "a suite binary is captured at the sys level, not fd".into()),
     }
+}
+
+/// Ends this process, which cannot begin the attempt.
+fn refuse(memory: &Memory, message: String) -> ! {
+    memory.finish(&Done::NotSetUp { message });
+    process::exit(SETUP_FAILED)
 }
 
 /// The part between the suite's hook and the end of its guard.
@@ -155,7 +162,8 @@ pub struct MainLoop {
     pub stop: Box<dyn FnOnce() + Send>,
 }
 
-const SETUP_FAILED: i32 = 96;
+/// Exit code of a first process that could not begin.
+pub(crate) const SETUP_FAILED: i32 = 96;
 const FAILED: i32 = 101;
 
 fn exit_code(done: &Done) -> i32 {

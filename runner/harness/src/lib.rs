@@ -22,17 +22,17 @@
 //! # }
 //! ```
 //!
-//! In the order data flows: [`registry`] is filled at link time; `face` and `supervisor` are the
-//! two roles of the binary; `attempt`, `watchdog`, `stacks` and [`capture`] live inside a case.
+//! In the order data flows: [`registry`] is filled at link time; `face` and the supervisor (of
+//! `runner_supervisor`, which forks cases: `forked`) are the two roles of the binary; `attempt`, `watchdog`, `stacks` and [`capture`] live inside a case.
 
 mod attempt;
 pub mod capture;
 mod case;
 mod face;
+mod forked;
 mod player;
 pub mod registry;
 mod stacks;
-mod supervisor;
 mod watchdog;
 
 use std::pin::pin;
@@ -43,6 +43,8 @@ use std::thread::Thread;
 
 use runner_core::memory::Memory;
 use runner_core::protocol::{role, variable};
+
+use forked::ForkedCase;
 
 pub use attempt::{MainLoop, Prepared};
 pub use case::{Case, TestResult, Verdict};
@@ -183,7 +185,7 @@ fn list(target: &Target) -> ExitCode {
 fn supervise(hooks: &'static Hooks) -> ExitCode {
     let inherited = |name: &str| {
         let number = std::env::var(name).ok().and_then(|text| text.parse().ok());
-        number.map(supervisor::inherited).and_then(Result::ok)
+        number.map(runner_supervisor::inherited).and_then(Result::ok)
     };
     let (Some(control), Some(memory)) = (inherited(variable::CONTROL), inherited(variable::MEMORY))
     else {
@@ -194,7 +196,7 @@ fn supervise(hooks: &'static Hooks) -> ExitCode {
         Err(error) => return failure(&format!("the attempt memory cannot be mapped: {error}")),
     };
     forget_role();
-    match supervisor::serve(control.into(), memory, hooks) {
+    match runner_supervisor::serve(control.into(), memory, ForkedCase::new(hooks)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure(&format!("supervisor: the runner {error}")),
     }

@@ -25,7 +25,8 @@ use runner_core::protocol::{
     ToSupervisor,
 };
 
-use crate::{Hooks, supervisor};
+use crate::Hooks;
+use crate::forked::ForkedCase;
 
 /// All supervisors of this process.
 pub(crate) struct Player {
@@ -199,7 +200,8 @@ impl Player {
 impl Client {
     fn start(slot: usize, hooks: &'static Hooks) -> Result<Self, ProtocolError> {
         let memory = Memory::create(CAPTURE_LIMIT_BYTES)?;
-        let (mut control, pid) = supervisor::start(&memory, hooks)?;
+        let (mut control, pid) =
+            runner_supervisor::fork_supervisor(&memory, ForkedCase::new(hooks))?;
         protocol::send(&mut control, &ToSupervisor::Hello { protocol: PROTOCOL_VERSION })?;
         match protocol::receive(&mut control)? {
             FromSupervisor::Hello { protocol: PROTOCOL_VERSION } => {}
@@ -208,6 +210,8 @@ impl Client {
             }
             FromSupervisor::Slow { .. }
             | FromSupervisor::Finished(_)
+            | FromSupervisor::Paused
+            | FromSupervisor::Inspected(_)
             | FromSupervisor::Fault { .. } => return Err(ProtocolError::Version { theirs: 0 }),
         }
         let slot = u32::try_from(slot).unwrap_or(u32::MAX);
@@ -219,8 +223,10 @@ impl Client {
         loop {
             match protocol::receive(&mut self.control)? {
                 FromSupervisor::Finished(facts) => return Ok(*facts),
-                // nextest and libtest have slow lines of their own.
-                FromSupervisor::Slow { .. } => {}
+                // nextest and libtest have slow lines of their own; the rest is not asked for.
+                FromSupervisor::Slow { .. }
+                | FromSupervisor::Paused
+                | FromSupervisor::Inspected(_) => {}
                 FromSupervisor::Hello { protocol } => {
                     return Err(ProtocolError::Version { theirs: protocol });
                 }

@@ -21,8 +21,8 @@ use runner_core::expand::{AttemptPlace, Case};
 use runner_core::memory::{Memory, Output};
 use runner_core::outcome::{Outcome, judge};
 use runner_core::protocol::{
-    Attempt, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, Process, ProtocolError,
-    RUN_FOLDER_PREFIX, Stacks, ToSupervisor,
+    Attempt, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, Process, ProcessHang, ProtocolError,
+    RUN_FOLDER_PREFIX, ToSupervisor,
 };
 
 use super::crew::Crew;
@@ -322,7 +322,10 @@ impl<'a> Executor<'a> {
                 self.crew.condemn(id, format!("gave up: {message}"), now);
                 Ok(())
             }
-            FromSupervisor::Slow { .. } | FromSupervisor::Finished(_) => {
+            FromSupervisor::Slow { .. }
+            | FromSupervisor::Finished(_)
+            | FromSupervisor::Paused
+            | FromSupervisor::Inspected(_) => {
                 self.crew.condemn(id, "did not greet first".into(), now);
                 Ok(())
             }
@@ -341,6 +344,8 @@ impl<'a> Executor<'a> {
             (FromSupervisor::Fault { message }, _) => {
                 self.crew.condemn(id, format!("gave up: {message}"), now);
             }
+            // Not asked for yet.
+            (FromSupervisor::Paused | FromSupervisor::Inspected(_), _) => {}
             (
                 FromSupervisor::Hello { .. }
                 | FromSupervisor::Slow { .. }
@@ -471,8 +476,11 @@ impl<'a> Executor<'a> {
             suite,
             message: message.clone(),
         });
-        let hang = (!evidence.is_empty())
-            .then(|| Hang { processes: evidence, stacks: Stacks::Missing(message.clone()) });
+        let hang = (!evidence.is_empty()).then(|| Hang {
+            processes: evidence.into_iter().map(ProcessHang::bare).collect(),
+            notes: vec![message.clone()],
+            ..Hang::default()
+        });
         let outcome = match self.plan.stage() {
             Stage::GivenUp => Outcome::Interrupted,
             Stage::Full | Stage::Draining | Stage::Asked | Stage::Killed => {

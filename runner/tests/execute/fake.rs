@@ -11,8 +11,8 @@ use nix::sys::signal::{Signal, raise};
 use runner_core::memory::{Memory, Stream, Writer};
 use runner_core::process;
 use runner_core::protocol::{
-    Attempt, Done, End, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, ProtocolError, Stack,
-    Stacks, Stopped, ToSupervisor, receive, send, variable,
+    Attempt, Done, End, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, ProcessHang, ProtocolError,
+    Stack, Stopped, ToSupervisor, Trace, Work, receive, send, variable,
 };
 
 /// Chooses how it greets.
@@ -53,7 +53,10 @@ impl Fake {
 
     fn attempt(&mut self, attempt: &Attempt) {
         self.memory.begin();
-        match attempt.test.as_str() {
+        let Work::Test { name } = &attempt.work else {
+            panic!("the executor was given tests only");
+        };
+        match name.as_str() {
             "fails" => self.end(failed("as it should")),
             "tells" | "tells again" => self.end(failed(&facts_of_this_process(attempt))),
             "prints" => {
@@ -161,12 +164,12 @@ pub(crate) fn a_function_that_spins() -> u64 {
 
 fn hang() -> Facts {
     let pid = std::process::id().cast_signed();
-    let stack = Stack { tid: pid, name: "main".into(), frames: vec![a_function_that_spins() + 1] };
+    let trace = Trace::Calls(vec![a_function_that_spins() + 1]);
+    let stack = Stack { tid: pid, name: "main".into(), trace };
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let hang = Hang {
-        processes: vec![process::read(pid).unwrap()],
-        stacks: Stacks::Taken { maps, threads: vec![stack] },
-    };
+    let process =
+        ProcessHang { maps, stacks: vec![stack], ..ProcessHang::bare(process::read(pid).unwrap()) };
+    let hang = Hang { processes: vec![process], ..Hang::default() };
     Facts { stopped: Some(Stopped::Deadline), hang: Some(hang), ..facts(None) }
 }
 
@@ -184,6 +187,11 @@ fn facts(done: Option<Done>) -> Facts {
         unkillable: Vec::new(),
         hang: None,
         cpu_time: Duration::ZERO,
+        detached_panics: Vec::new(),
+        too_many_processes: None,
+        resources: None,
+        allowed_leaks: Vec::new(),
+        last_events: Vec::new(),
     }
 }
 

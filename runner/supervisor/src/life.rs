@@ -37,7 +37,7 @@ enum Stage {
 
 /// What the supervisor has to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     /// Tell whoever plays the runner that it is slow.
     TellSlow,
     /// Claim the deadline and take the facts of all processes.
@@ -56,7 +56,7 @@ pub(super) enum Action {
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Input {
+pub(crate) enum Input {
     /// The first process ended.
     FirstEnded(End),
     /// No process of the attempt is left.
@@ -73,7 +73,7 @@ pub(super) enum Input {
 
 /// One attempt.
 #[derive(Debug)]
-pub(super) struct Life {
+pub(crate) struct Life {
     clocks: Clocks,
     stage: Stage,
     started: Instant,
@@ -83,30 +83,30 @@ pub(super) struct Life {
 }
 
 impl Life {
-    pub(super) fn new(clocks: Clocks, now: Instant) -> Self {
+    pub(crate) fn new(clocks: Clocks, now: Instant) -> Self {
         let stage = Stage::Running;
         Self { clocks, stage, started: now, slow_told: 0, end: None, stopped: None }
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.stage == Stage::Over
     }
 
     /// How and after which time the first process ended.
-    pub(super) fn end(&self) -> Option<(End, Duration)> {
+    pub(crate) fn end(&self) -> Option<(End, Duration)> {
         self.end.map(|(end, at)| (end, at - self.started))
     }
 
-    pub(super) fn stopped(&self) -> Option<Stopped> {
+    pub(crate) fn stopped(&self) -> Option<Stopped> {
         self.stopped
     }
 
-    pub(super) fn elapsed(&self, now: Instant) -> Duration {
+    pub(crate) fn elapsed(&self, now: Instant) -> Duration {
         now - self.started
     }
 
     /// When `Look` is due even if nothing happens.
-    pub(super) fn next_look(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn next_look(&self, now: Instant) -> Option<Instant> {
         match self.stage {
             Stage::Running => {
                 let deadline = self.clocks.deadline.map(|deadline| self.started + deadline);
@@ -120,7 +120,7 @@ impl Life {
     }
 
     /// One step.
-    pub(super) fn step(&mut self, input: Input, now: Instant) -> Vec<Action> {
+    pub(crate) fn step(&mut self, input: Input, now: Instant) -> Vec<Action> {
         match input {
             Input::FirstEnded(end) => self.first_ended(end, now),
             Input::Clear => self.clear(),

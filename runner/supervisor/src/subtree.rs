@@ -15,7 +15,7 @@ use runner_core::protocol::{End, Process};
 use std::time::Duration;
 
 /// What one look at our children found.
-pub(super) enum Reaped {
+pub(crate) enum Reaped {
     /// A child ended.
     Child(Pid, End),
     /// Children are alive, none has ended.
@@ -25,7 +25,7 @@ pub(super) enum Reaped {
 }
 
 /// Reaps one child that ended, if there is one.
-pub(super) fn reap() -> Reaped {
+pub(crate) fn reap() -> Reaped {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {
             Ok(WaitStatus::Exited(pid, code)) => return Reaped::Child(pid, End::Exited(code)),
@@ -41,7 +41,7 @@ pub(super) fn reap() -> Reaped {
 }
 
 /// SIGKILL to every child of this process.
-pub(super) fn kill_children() {
+pub(crate) fn kill_children() {
     for pid in process::children(Pid::this().as_raw()) {
         // It may have ended meanwhile: it is still ours to reap.
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
@@ -49,13 +49,13 @@ pub(super) fn kill_children() {
 }
 
 /// Everything below this process that is not already dead.
-pub(super) fn alive() -> Vec<Process> {
+pub(crate) fn alive() -> Vec<Process> {
     let below = process::descendants(Pid::this().as_raw());
     below.into_iter().filter_map(process::read).filter(|p| !matches!(p.state, 'Z' | 'X')).collect()
 }
 
 /// User and system time of all children reaped so far.
-pub(super) fn reaped_time() -> Duration {
+pub(crate) fn reaped_time() -> Duration {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else {
         return Duration::ZERO;
     };

@@ -6,10 +6,9 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -20,13 +19,13 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, Pid, getppid, setpgid, setsid};
 use runner_core::memory::Memory;
 use runner_core::protocol::{
-    self, Attempt, Decoder, End, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, Process,
-    ProtocolError, RUN_FOLDER_PREFIX, ToSupervisor,
+    self, Attempt, Decoder, Done, End, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, Process,
+    ProcessHang, ProtocolError, RUN_FOLDER_PREFIX, Stdin, ToSupervisor, Work,
 };
 
-use super::life::{Action, Input, Life};
-use super::subtree::{self, Reaped};
-use crate::{Hooks, attempt, capture, registry};
+use crate::life::{Action, Input, Life};
+use crate::subtree::{self, Reaped};
+use crate::{FirstProcess, fork};
 
 /// Serves attempts until whoever plays the runner is gone; then ends what runs, and returns.
 ///
@@ -35,17 +34,16 @@ use crate::{Hooks, attempt, capture, registry};
 ///
 /// # Errors
 /// What the kernel says while preparing, or what the peer sent that is not the protocol.
-pub(crate) fn serve(
+pub fn serve(
     control: UnixStream,
     memory: Memory,
-    hooks: &'static Hooks,
+    mut first: impl FirstProcess,
 ) -> Result<(), ProtocolError> {
     let runner = pidfd_of_parent()?;
-    become_supervisor()?;
+    let stdin = become_supervisor()?;
     let ends = watch_children()?;
     let memory: &'static Memory = Box::leak(Box::new(memory));
-    let owner = capture::Owner::this(memory);
-    prepare_for_cases();
+    first.prepare(memory);
     let decoder = Decoder::default();
     let mut supervisor = Supervisor {
         control,
@@ -53,8 +51,8 @@ pub(crate) fn serve(
         runner,
         ends,
         memory,
-        owner,
-        hooks,
+        first,
+        stdin,
         last_temp_dir: None,
         cpu_time: Duration::ZERO,
     };
@@ -68,7 +66,10 @@ pub(crate) fn serve(
         ToSupervisor::Start(_)
         | ToSupervisor::Interrupt
         | ToSupervisor::Expire
-        | ToSupervisor::Kill => return Err(ProtocolError::Version { theirs: 0 }),
+        | ToSupervisor::Kill
+        | ToSupervisor::Pause
+        | ToSupervisor::Resume
+        | ToSupervisor::Inspect => return Err(ProtocolError::Version { theirs: 0 }),
     }
     let served = supervisor.attempts();
     if let Some(temp_dir) = &supervisor.last_temp_dir {
@@ -77,14 +78,15 @@ pub(crate) fn serve(
     served
 }
 
-struct Supervisor {
+struct Supervisor<F> {
     control: UnixStream,
     decoder: Decoder,
     runner: OwnedFd,
     ends: SignalFd,
     memory: &'static Memory,
-    owner: Option<capture::Owner>,
-    hooks: &'static Hooks,
+    first: F,
+    /// What stdin was, for programs that are to have it.
+    stdin: OwnedFd,
     last_temp_dir: Option<PathBuf>,
     /// Of all attempts so far.
     cpu_time: Duration,
@@ -93,11 +95,21 @@ struct Supervisor {
 /// An attempt that has a process.
 struct Running {
     first: Pid,
+    verdict: Verdict,
     life: Life,
     leaks: Vec<Process>,
     unkillable: Vec<Process>,
     hang_processes: Option<Vec<Process>>,
     hang: Option<Hang>,
+}
+
+/// Who says how the attempt went.
+#[derive(Clone, Copy)]
+enum Verdict {
+    /// The attempt itself, in its memory.
+    Done,
+    /// The first process's exit code.
+    ExitCode,
 }
 
 /// Why a poll returned. Several can be true at once.
@@ -107,13 +119,20 @@ struct Wake {
     child_ended: bool,
 }
 
-impl Supervisor {
+impl<F: FirstProcess> Supervisor<F> {
     fn attempts(&mut self) -> Result<(), ProtocolError> {
         loop {
             match self.next_message() {
                 Ok(ToSupervisor::Start(attempt)) => self.attempt(*attempt)?,
                 // The attempt that was meant ended just before.
-                Ok(ToSupervisor::Interrupt | ToSupervisor::Expire | ToSupervisor::Kill) => {}
+                Ok(
+                    ToSupervisor::Interrupt
+                    | ToSupervisor::Expire
+                    | ToSupervisor::Kill
+                    | ToSupervisor::Resume
+                    | ToSupervisor::Inspect,
+                ) => {}
+                Ok(ToSupervisor::Pause) => self.say(&FromSupervisor::Paused),
                 Ok(ToSupervisor::Hello { .. }) | Err(ProtocolError::Closed) => return Ok(()),
                 Err(error) => return Err(error),
             }
@@ -154,11 +173,16 @@ impl Supervisor {
 
     fn start(&mut self, attempt: Attempt) -> nix::Result<Running> {
         let clocks = attempt.clocks;
+        let verdict = match attempt.work {
+            Work::Test { .. } => Verdict::Done,
+            Work::Program(_) => Verdict::ExitCode,
+        };
         self.memory.begin();
         let now = Instant::now();
         match fork::fork()? {
             ForkResult::Parent { child: first } => Ok(Running {
                 first,
+                verdict,
                 life: Life::new(clocks, now),
                 leaks: Vec::new(),
                 unkillable: Vec::new(),
@@ -166,10 +190,26 @@ impl Supervisor {
                 hang: None,
             }),
             ForkResult::Child => {
-                leave_supervisor();
-                attempt::run(attempt, self.memory, self.owner.as_ref(), self.hooks)
+                self.leave(&attempt);
+                self.first.run(attempt, self.memory)
             }
         }
+    }
+
+    /// Undoes in the attempt's first process what `become_supervisor` and `watch_children` did: a
+    /// process group of its own, no signal blocked, none of the supervisor's fds.
+    fn leave(&self, attempt: &Attempt) {
+        let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+        let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+        let _ = prctl::set_name(c"case");
+        let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+        if let Work::Program(program) = &attempt.work {
+            match program.stdin {
+                Stdin::Null => {}
+                Stdin::Inherit => drop(nix::unistd::dup2_stdin(&self.stdin)),
+            }
+        }
+        fork::close_all_but(&self.first.kept_fds(attempt));
     }
 
     /// Runs the attempt's life to its end. If the peer goes away meanwhile, the attempt is killed
@@ -223,6 +263,7 @@ impl Supervisor {
             ToSupervisor::Interrupt => self.input(running, Input::Interrupt),
             ToSupervisor::Expire => self.input(running, Input::Expire),
             ToSupervisor::Kill => self.input(running, Input::Kill),
+            ToSupervisor::Pause | ToSupervisor::Resume | ToSupervisor::Inspect => {}
             // One attempt at a time, one greeting: a peer that does otherwise is not served.
             ToSupervisor::Start(_) | ToSupervisor::Hello { .. } => {}
         }
@@ -251,8 +292,7 @@ impl Supervisor {
         match action {
             Action::TellSlow => {
                 let elapsed = running.life.elapsed(Instant::now());
-                // A peer that is gone is noticed by the next poll.
-                let _ = protocol::send(&mut self.control, &FromSupervisor::Slow { elapsed });
+                self.say(&FromSupervisor::Slow { elapsed });
             }
             Action::Expire => {
                 self.memory.expire();
@@ -260,7 +300,7 @@ impl Supervisor {
             }
             Action::TakeStacks => {
                 let processes = running.hang_processes.take().unwrap_or_default();
-                running.hang = Some(Hang { processes, stacks: self.memory.stacks() });
+                running.hang = Some(self.hang(processes));
             }
             Action::Ask => {
                 let _ = kill(running.first, Signal::SIGINT);
@@ -277,7 +317,7 @@ impl Supervisor {
         let cpu_time_before = std::mem::replace(&mut self.cpu_time, cpu_time);
         let hang = running.hang.or_else(|| {
             let processes = running.hang_processes?;
-            Some(Hang { processes, stacks: self.memory.stacks() })
+            Some(self.hang(processes))
         });
         // A first process that survives SIGKILL has no end: that it is named says it all.
         let (end, duration) = match running.life.end() {
@@ -286,14 +326,53 @@ impl Supervisor {
         };
         Facts {
             end,
-            done: self.memory.done(),
+            done: self.done(running.verdict, end),
             duration,
             stopped: running.life.stopped(),
             leaks: running.leaks,
             unkillable: running.unkillable,
             hang,
             cpu_time: cpu_time.saturating_sub(cpu_time_before),
+            detached_panics: Vec::new(),
+            too_many_processes: None,
+            resources: None,
+            allowed_leaks: Vec::new(),
+            last_events: Vec::new(),
         }
+    }
+
+    /// What the attempt said of itself: a program says it by its exit code.
+    fn done(&self, verdict: Verdict, end: End) -> Option<Done> {
+        let said = self.memory.done();
+        match (verdict, end) {
+            (Verdict::ExitCode, End::Exited(0)) => said.or(Some(Done::Passed)),
+            (Verdict::ExitCode, End::Exited(code)) => {
+                said.or_else(|| Some(Done::Failed { message: format!("exited with {code}") }))
+            }
+            (Verdict::Done, End::Exited(_))
+            | (Verdict::Done | Verdict::ExitCode, End::Signalled(_)) => said,
+        }
+    }
+
+    fn hang(&self, processes: Vec<Process>) -> Hang {
+        let mut hang = Hang {
+            processes: processes.into_iter().map(ProcessHang::bare).collect(),
+            ..Hang::default()
+        };
+        match (self.memory.stacks(), hang.processes.first_mut()) {
+            (Ok(own), Some(first)) => {
+                first.maps = own.maps;
+                first.stacks = own.threads;
+            }
+            (Ok(_), None) => {}
+            (Err(why), _) => hang.notes.push(why.into()),
+        }
+        hang
+    }
+
+    /// A peer that is gone is noticed by the next poll.
+    fn say(&mut self, message: &FromSupervisor) {
+        let _ = protocol::send(&mut self.control, message);
     }
 
     fn wait(&self, until: Option<Instant>) -> io::Result<Wake> {
@@ -333,18 +412,6 @@ impl Supervisor {
     }
 }
 
-/// Does once, before the first fork, what every case would do again: the index of tests, and the
-/// first start of a thread, after which libc has looked up what it needs for that and keeps the
-/// stack. Twice, because a case has two threads. They have ended before anything is forked.
-fn prepare_for_cases() {
-    let _ = registry::find("");
-    let threads = [(); 2].map(|()| thread::Builder::new().spawn(|| {}));
-    for thread in threads.into_iter().flatten() {
-        // It does nothing that could panic.
-        let _ = thread.join();
-    }
-}
-
 /// What the folders of a run's attempts lie in, `runner-…`, is the runner's to remove. A runner that
 /// was killed cannot: the last of its supervisors to go finds it empty.
 fn remove_run_folder(temp_dir: &Path) {
@@ -368,8 +435,9 @@ fn timeout(until: Option<Instant>) -> PollTimeout {
     PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
 }
 
-/// A session of its own, every orphan of its subtree adopted, nothing to read on stdin.
-fn become_supervisor() -> io::Result<()> {
+/// A session of its own, every orphan of its subtree adopted, nothing to read on stdin; what stdin
+/// was comes back.
+fn become_supervisor() -> io::Result<OwnedFd> {
     match setsid() {
         // The runner has done it already.
         Ok(_) | Err(Errno::EPERM) => {}
@@ -377,9 +445,10 @@ fn become_supervisor() -> io::Result<()> {
     }
     prctl::set_child_subreaper(true)?;
     let _ = prctl::set_name(c"supervisor");
+    let stdin = io::stdin().as_fd().try_clone_to_owned()?;
     let null = fs::File::open("/dev/null")?;
     nix::unistd::dup2_stdin(null)?;
-    Ok(())
+    Ok(stdin)
 }
 
 fn watch_children() -> io::Result<SignalFd> {
@@ -387,16 +456,6 @@ fn watch_children() -> io::Result<SignalFd> {
     mask.add(Signal::SIGCHLD);
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None)?;
     Ok(SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
-}
-
-/// Undoes in the attempt's first process what `become_supervisor` and `watch_children` did: a
-/// process group of its own, no signal blocked, none of the supervisor's fds.
-fn leave_supervisor() {
-    let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
-    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
-    let _ = prctl::set_name(c"case");
-    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
-    fork::close_from(3);
 }
 
 /// The parent, by pidfd: whoever plays the runner.
@@ -415,84 +474,20 @@ fn pidfd_of_parent() -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// What the kernel says to `socketpair` or `fork`.
-pub(crate) fn start(memory: &Memory, hooks: &'static Hooks) -> io::Result<(UnixStream, Pid)> {
+pub fn fork_supervisor(memory: &Memory, first: impl FirstProcess) -> io::Result<(UnixStream, Pid)> {
     let (ours, theirs) = UnixStream::pair()?;
     let memory = memory.fd().try_clone_to_owned()?;
     match fork::fork()? {
         ForkResult::Parent { child } => Ok((ours, child)),
         ForkResult::Child => {
             drop(ours);
-            fork::close_all_but(3, [theirs.as_raw_fd(), memory.as_raw_fd()]);
+            fork::close_all_but(&[theirs.as_raw_fd(), memory.as_raw_fd()]);
             let served = Memory::open(memory).map_err(ProtocolError::from);
-            let served = served.and_then(|memory| serve(theirs, memory, hooks));
+            let served = served.and_then(|memory| serve(theirs, memory, first));
             if let Err(error) = &served {
                 eprintln!("error: supervisor: whoever started it {error}");
             }
             std::process::exit(i32::from(served.is_err()))
         }
-    }
-}
-
-/// A control socket from the number of an inherited fd.
-pub(crate) fn inherited(number: i32) -> io::Result<OwnedFd> {
-    fork::inherited(number)
-}
-
-mod fork {
-    //! Forking, and fds by number.
-    #![expect(unsafe_code, reason = "fork, raw system calls and inherited fds")]
-
-    use super::{AsRawFd, Errno, ForkResult, FromRawFd, OwnedFd, Pid, io};
-
-    /// Forks this process, which has one thread.
-    pub(super) fn fork() -> nix::Result<ForkResult> {
-        // SAFETY: the supervisor has one thread (the two of `prepare_for_cases` were joined before
-        // the first fork), so no lock can be held by one that does not exist in the child: the
-        // child may do anything.
-        unsafe { nix::unistd::fork() }
-    }
-
-    /// Closes all fds from `first` on, owned or not: their owners are never dropped here, this
-    /// process ends by `exit`.
-    pub(super) fn close_from(first: u32) {
-        // SAFETY: takes no pointer. What is closed is never used again in this process.
-        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
-    }
-
-    /// Closes all fds from `first` on but two: what a forked supervisor inherited of its
-    /// siblings would keep their conversations open.
-    pub(super) fn close_all_but(first: u32, mut kept: [i32; 2]) {
-        kept.sort_unstable();
-        let mut from = first;
-        for fd in kept.map(i32::cast_unsigned) {
-            if from < fd {
-                // SAFETY: takes no pointer. The closed fds' owners are never used or dropped in
-                // this process, which serves and then exits.
-                unsafe { libc::syscall(libc::SYS_close_range, from, fd - 1, 0) };
-            }
-            from = fd + 1;
-        }
-        close_from(from);
-    }
-
-    pub(super) fn pidfd_open(pid: Pid) -> nix::Result<OwnedFd> {
-        // SAFETY: takes no pointer; the kernel makes a new fd (close-on-exec) or fails.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
-        let fd = Errno::result(fd)?;
-        // SAFETY: the fd is new and nobody else's.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
-    }
-
-    pub(super) fn inherited(number: i32) -> io::Result<OwnedFd> {
-        if number <= 2 {
-            return Err(io::Error::from(io::ErrorKind::InvalidInput));
-        }
-        // SAFETY: takes no pointer; an fd that is not open is an error.
-        Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
-        // SAFETY: it is open, and the runner made it for this process, which takes it once, at
-        // its start.
-        let fd = unsafe { OwnedFd::from_raw_fd(number) };
-        debug_assert_eq!(fd.as_raw_fd(), number);
-        Ok(fd)
     }
 }

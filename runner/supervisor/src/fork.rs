@@ -1,0 +1,62 @@
+//! Forking, and fds by number.
+#![expect(unsafe_code, reason = "fork, raw system calls and inherited fds")]
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::unistd::{ForkResult, Pid};
+
+/// Forks this process, which has one thread.
+pub(crate) fn fork() -> nix::Result<ForkResult> {
+    // SAFETY: the supervisor has one thread (those of `FirstProcess::prepare` have ended before the
+    // first fork), so no lock can be held by one that does not exist in the child: the child may
+    // do anything.
+    unsafe { nix::unistd::fork() }
+}
+
+/// Closes all fds above 2 but those, in a child whose owners of fds are never used or dropped: it
+/// executes another program or ends by `exit`.
+pub(crate) fn close_all_but(kept: &[RawFd]) {
+    let mut kept: Vec<u32> = kept.iter().map(|fd| fd.cast_unsigned()).collect();
+    kept.sort_unstable();
+    let mut from = 3;
+    for fd in kept.into_iter().filter(|fd| *fd > 2) {
+        if from < fd {
+            close_range(from, fd - 1);
+        }
+        from = fd + 1;
+    }
+    close_range(from, u32::MAX);
+}
+
+fn close_range(first: u32, last: u32) {
+    // SAFETY: takes no pointer; see `close_all_but` for the owners.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+}
+
+/// A process by what cannot mean another one later.
+pub(crate) fn pidfd_open(pid: Pid) -> nix::Result<OwnedFd> {
+    // SAFETY: takes no pointer; the kernel makes a new fd (close-on-exec) or fails.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    let fd = Errno::result(fd)?;
+    // SAFETY: the fd is new and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// An fd that this process inherited by number, close-on-exec from now on. To be taken once.
+///
+/// # Errors
+/// It is one of the first three, or not open.
+pub fn inherited(number: i32) -> io::Result<OwnedFd> {
+    if number <= 2 {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    // SAFETY: takes no pointer; an fd that is not open is an error.
+    Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: it is open, and the runner made it for this process, which takes it once, at
+    // its start.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    debug_assert_eq!(fd.as_raw_fd(), number);
+    Ok(fd)
+}
