@@ -14,8 +14,10 @@ use std::process::{Child, Command, Stdio};
 use cargo_metadata::{Artifact, BuildScript, Message, Metadata, Package, TargetKind};
 use runner_core::diagnostic::{Diagnostic, Diagnostics};
 use runner_core::manifest::{Suite, Target};
+use runner_core::test::Place;
 
 use crate::exit::{Exit, Failure};
+use crate::nextest;
 
 use environment::Libraries;
 
@@ -36,6 +38,28 @@ pub struct Built {
     pub package_root: PathBuf,
     /// The whole environment of its processes.
     pub env: Vec<(OsString, OsString)>,
+    /// What its package says about its harness.
+    pub harness: Declared,
+    /// Where the suite is declared.
+    pub place: Place,
+}
+
+/// What a package's `Cargo.toml` says about the harness of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Declared {
+    /// libtest, by saying nothing.
+    Standard,
+    /// `harness = false`.
+    Custom,
+}
+
+/// What a build is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Purpose<'a> {
+    /// The profile of the manifest, as the built binaries are told.
+    pub profile: &'a str,
+    /// The profile of cargo to build with, if it is not the usual one.
+    pub cargo_profile: Option<&'a str>,
 }
 
 impl Workspace {
@@ -71,16 +95,18 @@ impl Workspace {
     ///
     /// # Errors
     /// A suite that names no package or test target of the workspace; a build that fails.
-    pub fn build(&self, suites: &[Suite], profile: Option<&str>) -> Result<Vec<Built>, Failure> {
+    pub fn build(&self, suites: &[Suite], purpose: Purpose<'_>) -> Result<Vec<Built>, Failure> {
         let packages = self.packages(suites)?;
         let libraries = Libraries::ask();
-        let products = self.compile(suites, profile)?;
+        let products = self.compile(suites, purpose.cargo_profile)?;
         let libraries = libraries.wait(self.metadata.target_directory.as_std_path());
-        suites
-            .iter()
-            .zip(packages)
-            .map(|(suite, package)| products.suite(suite, package, &libraries))
-            .collect()
+        let session = nextest::Session::new(purpose.profile, &self.root);
+        let built = suites.iter().zip(packages).map(|(suite, package)| {
+            let mut built = products.suite(suite, package, &libraries)?;
+            built.env = session.with_binary(built.env, &suite.binary_id());
+            Ok(built)
+        });
+        built.collect()
     }
 
     fn packages(&self, suites: &[Suite]) -> Result<Vec<&Package>, Failure> {
@@ -193,6 +219,8 @@ impl Products {
             env: environment::of(package, &self.about(package), &executable, libraries),
             package_root: root.map(|root| root.as_std_path().to_owned()).unwrap_or_default(),
             executable,
+            harness: declared(package.manifest_path.as_std_path(), &suite.target),
+            place: suite.place.clone(),
         })
     }
 
@@ -245,6 +273,25 @@ fn is_like(known: &cargo_metadata::Target, target: &Target) -> bool {
             LIBRARIES.contains(kind)
         }),
     }
+}
+
+/// `cargo metadata` does not tell. A manifest that cannot be read says nothing.
+fn declared(manifest: &Path, target: &Target) -> Declared {
+    let text = std::fs::read_to_string(manifest).unwrap_or_default();
+    let manifest: toml::Table = text.parse().unwrap_or_default();
+    let section = manifest.get(target.kind());
+    let is_custom =
+        |table: &toml::Value| table.get("harness") == Some(&toml::Value::Boolean(false));
+    let is_custom = match target {
+        Target::Lib => section.is_some_and(is_custom),
+        Target::Test(name) | Target::Bin(name) | Target::Example(name) => {
+            let tables = section.and_then(toml::Value::as_array).into_iter().flatten();
+            let mut named = tables
+                .filter(|table| table.get("name").and_then(toml::Value::as_str) == Some(name));
+            named.any(is_custom)
+        }
+    };
+    if is_custom { Declared::Custom } else { Declared::Standard }
 }
 
 /// The cargo that started this program, else the one in `PATH`; without what it or a test runner

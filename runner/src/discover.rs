@@ -6,11 +6,11 @@ use runner_core::diagnostic::{Diagnostic, Diagnostics};
 use runner_core::expand::{Case, Options, expand, select};
 use runner_core::manifest::{Manifest, Suite};
 
-use crate::cargo::{Built, Workspace};
+use crate::cargo::{Built, Purpose, Workspace};
 use crate::choice::Choice;
 use crate::execute::SuiteBinary;
 use crate::exit::Failure;
-use crate::list::{ListError, Listed, list};
+use crate::list::{Cache, ListError, Listed, list};
 
 /// What can be run, and what went wrong on the way to it.
 pub struct Discovered {
@@ -32,8 +32,9 @@ pub fn discover(
     choice: &Choice<'_>,
     cargo_profile: Option<&str>,
 ) -> Result<Discovered, Failure> {
-    let built = workspace.build(&manifest.suites, cargo_profile)?;
-    let listed = list(&built);
+    let built = workspace
+        .build(&manifest.suites, Purpose { profile: &choice.profile.name, cargo_profile })?;
+    let listed = list(&built, &Cache::new(&workspace.state_dir()));
     let mut faults = Diagnostics::default();
     let mut binaries = Vec::new();
     let mut cases = Vec::new();

@@ -4,6 +4,7 @@
 //! (`choice`); cargo builds the suites (`cargo`), which are listed (`list`) and expanded into cases
 //! (`discover`); `plan` and `execute` run them; what happens is recorded (`store`) and told
 //! (`report`). `session` ties these together, `triage` reads what was recorded.
+//! `nextest` is what tests are told in nextest's words.
 
 pub mod cargo;
 pub mod catalogue;
@@ -13,6 +14,7 @@ pub mod discover;
 pub mod execute;
 pub mod exit;
 pub mod list;
+pub mod nextest;
 pub mod plan;
 pub mod printable;
 pub mod report;

@@ -1,37 +1,36 @@
-//! Asks suite binaries what tests they have: all at once, each within limits.
+//! Asks binaries what tests they have: all at once, each within limits.
 //!
-//! A binary that answers badly is that binary's error; the others are listed all the same.
+//! A binary of ours answers the role in its environment with one JSON line. Any other that
+//! understands libtest's arguments sees only those, and answers with a line for each test; it is
+//! then asked once more, for the ignored ones. Neither question can run a test.
+//!
+//! What a binary said is kept for the next time (`cache`). A binary that answers badly is that
+//! binary's error; the others are listed all the same.
 
+mod cache;
+mod conversation;
+mod terse;
+
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use runner_core::outcome::signal_name;
-use runner_core::protocol::{Listing, PROTOCOL_VERSION, role, variable};
+use runner_core::protocol::{HarnessKind, Listing, PROTOCOL_VERSION, Panics};
+use runner_core::test::{Mark, MarkKind, Test};
+use serde::{Deserialize, Serialize};
 
-use crate::cargo::Built;
-use crate::execute::{pidfd_of, spawn_bound};
-use crate::printable;
+use crate::cargo::{Built, Declared};
 
-/// How long a binary may take.
+pub use cache::Cache;
+use cache::Identity;
+use conversation::{Conversation, Printed, Question};
+
+/// How long a binary may take for all its answers.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much a binary may print, in bytes, on each of stdout and stderr.
 const OUTPUT_LIMIT_BYTES: u64 = 64 << 20;
-
-/// How much of what it printed is quoted in an error, in bytes.
-const QUOTE_BYTES: usize = 400;
-
-/// How often the size of what was printed is looked at.
-const GLANCE: Duration = Duration::from_millis(50);
 
 /// A binary that was listed.
 #[derive(Debug)]
@@ -79,132 +78,179 @@ pub enum ListError {
 }
 
 /// Lists them, in their order. Blocks until all have answered or are out of time.
-pub fn list(binaries: &[Built]) -> Vec<Result<Listed, ListError>> {
-    list_within(binaries, PATIENCE)
+pub fn list(binaries: &[Built], cache: &Cache) -> Vec<Result<Listed, ListError>> {
+    list_within(binaries, cache, PATIENCE)
 }
 
-fn list_within(binaries: &[Built], patience: Duration) -> Vec<Result<Listed, ListError>> {
+fn list_within(
+    binaries: &[Built],
+    cache: &Cache,
+    patience: Duration,
+) -> Vec<Result<Listed, ListError>> {
     let deadline = Instant::now() + patience;
-    let started: Vec<_> = binaries.iter().map(Conversation::start).collect();
-    started.into_iter().map(|conversation| conversation?.finish(deadline)).collect()
+    // Each of these goes through all of them before the next does: they answer side by side.
+    let asked: Vec<_> = binaries.iter().map(|binary| Inquiry::start(binary, cache)).collect();
+    let heard: Vec<_> = asked.into_iter().map(|it| it?.hear_tests(deadline)).collect();
+    let whole: Vec<_> = heard.into_iter().map(|it| it?.hear_ignored(deadline)).collect();
+    let is_news = whole.iter().flatten().any(|inquiry| inquiry.keep(cache));
+    if is_news {
+        cache.prune();
+    }
+    whole.into_iter().map(|it| it.and_then(Inquiry::into_listed)).collect()
 }
 
-/// A binary that is being listed. It prints into memory files, not pipes: it never waits for us,
-/// and what it may leave running holds nothing open that we wait for.
-struct Conversation {
+/// A binary, and how far it has been heard.
+struct Inquiry<'a> {
+    binary: &'a Built,
     file: File,
-    child: Child,
-    exited: OwnedFd,
-    stdout: File,
-    stderr: File,
+    identity: Identity,
+    stage: Stage,
 }
 
-impl Conversation {
-    fn start(binary: &Built) -> Result<Self, ListError> {
+enum Stage {
+    /// It was asked for its tests.
+    Asked(Conversation),
+    /// It named its tests as libtest does, and was asked for the ignored ones.
+    AskedAgain(Vec<String>, Conversation),
+    /// It has said everything.
+    Heard(Answer),
+    /// It had said everything in an earlier run.
+    Known(Answer),
+}
+
+/// What a binary said.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Answer {
+    /// In our own words.
+    Own(Listing),
+    /// As libtest does.
+    Plain {
+        /// Every test, ignored ones too if it lists them.
+        tests: Vec<String>,
+        /// Those that only run when they are asked for.
+        ignored: Vec<String>,
+    },
+}
+
+impl<'a> Inquiry<'a> {
+    fn start(binary: &'a Built, cache: &Cache) -> Result<Self, ListError> {
         let file = File::open(&binary.executable)?;
-        let stdout = memory_file()?;
-        let stderr = memory_file()?;
-        // A foreign binary that knows nothing of the role understands these and runs no test.
-        let mut command = Command::new(&binary.executable);
-        command
-            .args(["--list", "--format", "terse"])
-            .env_clear()
-            .envs(binary.env.iter().map(|(name, value)| (name, value)))
-            .env(variable::ROLE, role::LIST)
-            .current_dir(&binary.package_root)
-            .stdin(Stdio::null())
-            .stdout(stdout.try_clone()?)
-            .stderr(stderr.try_clone()?);
-        let child = spawn_bound(&mut command)?;
-        let exited = pidfd_of(&child)?;
-        Ok(Self { file, child, exited, stdout, stderr })
+        let identity = Identity::of(&file)?;
+        let stage = match cache.find(&binary.executable, identity) {
+            Some(answer) => Stage::Known(answer),
+            None => Stage::Asked(Conversation::start(binary, Question::Tests)?),
+        };
+        Ok(Self { binary, file, identity, stage })
     }
 
-    fn finish(mut self, deadline: Instant) -> Result<Listed, ListError> {
-        let waited = self.wait(deadline);
-        self.end();
-        let status = waited?;
-        let stderr = quote(&self.stderr, "stderr");
-        if !status.success() {
-            return Err(ListError::Crash { how: how_it_ended(status), quote: stderr });
+    fn hear_tests(self, deadline: Instant) -> Result<Self, ListError> {
+        let Self { binary, file, identity, stage } = self;
+        let stage = match stage {
+            Stage::Asked(conversation) => heard_tests(binary, &conversation.finish(deadline)?)?,
+            Stage::AskedAgain(..) | Stage::Heard(_) | Stage::Known(_) => stage,
+        };
+        Ok(Self { binary, file, identity, stage })
+    }
+
+    fn hear_ignored(self, deadline: Instant) -> Result<Self, ListError> {
+        let Self { binary, file, identity, stage } = self;
+        let stage = match stage {
+            Stage::AskedAgain(tests, conversation) => {
+                let ignored = plain_names(&conversation.finish(deadline)?)?;
+                Stage::Heard(Answer::Plain { tests, ignored })
+            }
+            Stage::Asked(_) | Stage::Heard(_) | Stage::Known(_) => stage,
+        };
+        Ok(Self { binary, file, identity, stage })
+    }
+
+    /// Keeps what was said just now, and says whether there was something to keep.
+    ///
+    /// Ours and libtest's tests are linked into the binary. Another harness may find its tests
+    /// somewhere else, in a folder of files for instance: it is asked every time.
+    fn keep(&self, cache: &Cache) -> bool {
+        let Stage::Heard(answer) = &self.stage else {
+            return false;
+        };
+        let is_linked = match answer {
+            Answer::Own(_) => true,
+            Answer::Plain { .. } => self.binary.harness == Declared::Standard,
+        };
+        if is_linked {
+            cache.keep(&self.binary.executable, self.identity, answer);
         }
-        let listing = self.listing()?;
+        is_linked
+    }
+
+    fn into_listed(self) -> Result<Listed, ListError> {
+        let listing = match self.stage {
+            Stage::Heard(answer) | Stage::Known(answer) => answer.into_listing(self.binary),
+            // Both were heard out by `list_within`.
+            Stage::Asked(_) | Stage::AskedAgain(..) => return Err(ListError::Hang),
+        };
         Ok(Listed { file: self.file, listing })
     }
+}
 
-    fn wait(&mut self, deadline: Instant) -> Result<ExitStatus, ListError> {
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left.min(GLANCE)).unwrap_or(PollTimeout::ZERO);
-            let mut fds = [PollFd::new(self.exited.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, timeout) {
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(error) => return Err(io::Error::from(error).into()),
-            }
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            if left.is_zero() {
-                return Err(ListError::Hang);
-            }
-            for file in [&self.stdout, &self.stderr] {
-                if file.metadata()?.len() > OUTPUT_LIMIT_BYTES {
-                    return Err(ListError::Flood);
-                }
-            }
-        }
+fn heard_tests(binary: &Built, printed: &Printed) -> Result<Stage, ListError> {
+    if printed.bytes.trim_ascii_start().starts_with(b"{") {
+        return Ok(Stage::Heard(Answer::Own(own_listing(printed)?)));
     }
+    let tests = plain_names(printed)?;
+    Ok(Stage::AskedAgain(tests, Conversation::start(binary, Question::Ignored)?))
+}
 
-    /// Ends the binary and what it left in its group. Listing is no place to leave something.
-    fn end(&mut self) {
-        if let Ok(pid) = i32::try_from(self.child.id()) {
-            // Nobody left in the group is the usual answer.
-            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-        // Reaped already, or just killed: neither can fail or block.
-        let _ = self.child.wait();
+fn own_listing(printed: &Printed) -> Result<Listing, ListError> {
+    let garbage = |error: serde_json::Error| printed.garbage(error.to_string());
+    // Two steps: another version's listing need not have our shape.
+    let value: serde_json::Value = serde_json::from_slice(&printed.bytes).map_err(garbage)?;
+    match value.get("protocol").and_then(serde_json::Value::as_u64) {
+        Some(theirs) if theirs == u64::from(PROTOCOL_VERSION) => {}
+        Some(theirs) => return Err(ListError::Version { theirs }),
+        None => return Err(printed.garbage("it names no protocol".into())),
     }
+    serde_json::from_value(value).map_err(garbage)
+}
 
-    fn listing(&self) -> Result<Listing, ListError> {
-        let garbage =
-            |why: String| ListError::Garbage { why, quote: quote(&self.stdout, "stdout") };
-        let length = self.stdout.metadata()?.len();
-        if length > OUTPUT_LIMIT_BYTES {
-            return Err(ListError::Flood);
+fn plain_names(printed: &Printed) -> Result<Vec<String>, ListError> {
+    terse::names(&printed.bytes).map_err(|why| printed.garbage(why))
+}
+
+impl Answer {
+    fn into_listing(self, binary: &Built) -> Listing {
+        match self {
+            Self::Own(listing) => listing,
+            Self::Plain { tests, ignored } => plain_listing(&tests, &ignored, binary),
         }
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-        self.stdout.read_exact_at(&mut bytes, 0)?;
-        // Two steps: another version's listing need not have our shape.
-        let value: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|error| garbage(error.to_string()))?;
-        match value.get("protocol").and_then(serde_json::Value::as_u64) {
-            Some(theirs) if theirs == u64::from(PROTOCOL_VERSION) => {}
-            Some(theirs) => return Err(ListError::Version { theirs }),
-            None => return Err(garbage("it names no protocol".into())),
-        }
-        serde_json::from_value(value).map_err(|error| garbage(error.to_string()))
     }
 }
 
-fn memory_file() -> io::Result<File> {
-    Ok(memfd_create("runner-list", MFdFlags::MFD_CLOEXEC)?.into())
-}
-
-fn how_it_ended(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exited with {code}"),
-        (None, Some(signal)) => format!("was ended by {}", signal_name(signal)),
-        (None, None) => status.to_string(),
+/// A test may be in both lists (libtest) or in one of them. Of where it stands in its source
+/// nothing is known: its place is that of its suite.
+fn plain_listing(tests: &[String], ignored: &[String], binary: &Built) -> Listing {
+    let known: HashSet<&String> = tests.iter().collect();
+    let is_ignored: HashSet<&String> = ignored.iter().collect();
+    let only_ignored = ignored.iter().filter(|name| !known.contains(name));
+    let test = |name: &String| Test {
+        name: name.clone(),
+        module: name.rsplit_once("::").map_or_else(String::new, |(module, _)| module.to_owned()),
+        place: binary.place.clone(),
+        axes: Vec::new(),
+        marks: is_ignored.contains(name).then(|| ignore(binary)).into_iter().collect(),
+    };
+    Listing {
+        protocol: PROTOCOL_VERSION,
+        tests: tests.iter().chain(only_ignored).map(test).collect(),
+        modules: Vec::new(),
+        harness: HarnessKind::Plain,
+        // Each of its tests is alone in its process.
+        panics: Panics::Unwind,
     }
 }
 
-/// The beginning of what was printed, to follow a sentence; nothing for nothing.
-fn quote(file: &File, stream: &str) -> String {
-    let mut bytes = vec![0; QUOTE_BYTES];
-    let count = file.read_at(&mut bytes, 0).unwrap_or(0);
-    let lines = bytes[..count].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let lines: Vec<String> = lines.map(|line| format!("\n  {}", printable::line(line))).collect();
-    if lines.is_empty() { String::new() } else { format!("; its {stream}:{}", lines.concat()) }
+fn ignore(binary: &Built) -> Mark {
+    Mark { kind: MarkKind::Ignore { reason: None }, place: binary.place.clone() }
 }
 
 #[cfg(test)]
@@ -212,6 +258,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
+
+    use runner_core::test::Place;
 
     use super::*;
 
@@ -232,16 +280,30 @@ mod tests {
             let body = body.replace("PROTOCOL", &PROTOCOL_VERSION.to_string());
             fs::write(&executable, format!("#!/bin/sh\n{body}\n")).expect("written");
             fs::set_permissions(&executable, fs::Permissions::from_mode(0o755)).expect("set");
+            self.built(name)
+        }
+
+        fn built(&self, name: &str) -> Built {
             Built {
                 suite: name.into(),
-                executable,
+                executable: self.folder.path().join(name),
                 package_root: self.folder.path().to_owned(),
                 env: vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())],
+                harness: Declared::Standard,
+                place: Place { file: "runner.toml".into(), line: 7 },
             }
         }
 
+        fn cache(&self) -> Cache {
+            Cache::new(self.folder.path())
+        }
+
+        fn list(&self, binaries: &[Built]) -> Vec<Result<Listed, ListError>> {
+            list(binaries, &self.cache())
+        }
+
         fn error(&self, name: &str, body: &str) -> String {
-            let mut listed = list(&[self.script(name, body)]);
+            let mut listed = self.list(&[self.script(name, body)]);
             listed.remove(0).expect_err(name).to_string()
         }
     }
@@ -249,7 +311,7 @@ mod tests {
     #[test]
     fn a_binary_says_what_it_has() {
         let scripts = Scripts::new();
-        let listed = list(&[scripts.script("good", &format!("echo chatter >&2; {GOOD}"))]);
+        let listed = scripts.list(&[scripts.script("good", &format!("echo chatter >&2; {GOOD}"))]);
         assert_eq!(listed[0].as_ref().expect("a listing").listing.tests, []);
     }
 
@@ -257,22 +319,81 @@ mod tests {
     fn a_binary_is_told_its_role_and_folder_and_nothing_of_ours() {
         let scripts = Scripts::new();
         let check = "[ \"$RUNNER_ROLE\" = list ] && [ -z \"$CARGO_MANIFEST_DIR\" ] && [ \"$1\" = --list ] && [ -x ./aware ] || exit 9";
-        let listed = list(&[scripts.script("aware", &format!("{check}; {GOOD}"))]);
+        let listed = scripts.list(&[scripts.script("aware", &format!("{check}; {GOOD}"))]);
         assert!(listed[0].is_ok(), "{:?}", listed[0]);
+    }
+
+    /// A script that answers as libtest does; `all` and `ignored` are what it prints.
+    fn plain(all: &str, ignored: &str) -> String {
+        format!("case \"$*\" in *--ignored) printf '{ignored}';; *) printf '{all}';; esac")
+    }
+
+    #[test]
+    fn a_plain_binary_is_asked_twice_and_its_tests_stand_where_their_suite_does() {
+        let scripts = Scripts::new();
+        let body = plain("b: test\\na::slow: test\\n", "a::slow: test\\nz: benchmark\\n");
+        let listed = scripts.list(&[scripts.script("plain", &body)]).remove(0).expect("listed");
+        assert_eq!(listed.listing.harness, HarnessKind::Plain);
+        let told: Vec<_> = listed
+            .listing
+            .tests
+            .iter()
+            .map(|test| (test.name.as_str(), test.module.as_str(), test.marks.len()))
+            .collect();
+        assert_eq!(told, [("b", "", 0), ("a::slow", "a", 1), ("z", "", 1)]);
+        assert_eq!(listed.listing.tests[0].place.to_string(), "runner.toml:7");
+    }
+
+    #[test]
+    fn what_does_not_change_is_not_asked_again() {
+        let scripts = Scripts::new();
+        let body = |list: &str| format!("echo asked >> asked; {}", plain(list, ""));
+        let asked = || {
+            let lines = fs::read_to_string(scripts.folder.path().join("asked"));
+            lines.unwrap_or_default().lines().count()
+        };
+        let names = |binary: Built| -> Vec<String> {
+            let listed = scripts.list(&[binary]).remove(0).expect("listed");
+            listed.listing.tests.into_iter().map(|test| test.name).collect()
+        };
+        assert_eq!(names(scripts.script("plain", &body("one: test"))), ["one"]);
+        assert_eq!(asked(), 2);
+        assert_eq!(names(scripts.built("plain")), ["one"]);
+        assert_eq!(asked(), 2);
+        assert_eq!(names(scripts.script("plain", &body("another: test"))), ["another"]);
+        assert_eq!(asked(), 4);
+        // A harness of somebody's own may find its tests in files.
+        let custom = || Built { harness: Declared::Custom, ..scripts.built("custom") };
+        scripts.script("custom", &body("one: test"));
+        names(custom());
+        names(custom());
+        assert_eq!(asked(), 8);
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_read_is_no_cache() {
+        let scripts = Scripts::new();
+        let binary = scripts.script("plain", &plain("one: test", ""));
+        assert!(scripts.list(std::slice::from_ref(&binary))[0].is_ok());
+        let folder = scripts.folder.path().join("listings");
+        for entry in fs::read_dir(folder).expect("made") {
+            fs::write(entry.expect("readable").path(), "{").expect("written");
+        }
+        assert!(scripts.list(&[binary])[0].is_ok());
     }
 
     #[test]
     fn bad_answers_are_errors_of_their_binary_alone() {
         let scripts = Scripts::new();
         let binaries = [
-            scripts.script("garbage", "echo 'a::test: test'"),
+            scripts.script("garbage", "echo 'a::test: fest'"),
             scripts.script("good", GOOD),
             scripts.script("crash", "echo why >&2; exit 3"),
         ];
-        let [garbage, good, crash] = list(&binaries).try_into().expect("three");
+        let [garbage, good, crash] = scripts.list(&binaries).try_into().expect("three");
         let garbage = garbage.expect_err("garbage").to_string();
         assert!(garbage.starts_with("printed something that is no listing: "), "{garbage}");
-        assert!(garbage.ends_with("; its stdout:\n  a::test: test"), "{garbage}");
+        assert!(garbage.ends_with("; its stdout:\n  a::test: fest"), "{garbage}");
         assert!(good.is_ok());
         let crash = crash.expect_err("crash").to_string();
         assert_eq!(crash, "exited with 3 while listing; its stderr:\n  why");
@@ -284,8 +405,8 @@ mod tests {
         for (name, body, expected) in [
             ("killed", "kill -SEGV $$", "was ended by SIGSEGV while listing"),
             ("newer", r#"echo '{"protocol":4711,"new":{}}'"#, "speaks protocol 4711, this runner"),
-            ("silent", "true", "printed something that is no listing: EOF"),
-            ("binary", r"printf '\377\376'", "printed something that is no listing: "),
+            ("cut", "printf '{'", "printed something that is no listing: EOF"),
+            ("binary", r"printf '\377\376'", "printed something that is no listing: line 1 is not"),
             (
                 "shape",
                 r#"echo '{"protocol":PROTOCOL}'"#,
@@ -299,7 +420,7 @@ mod tests {
         }
         let missing =
             Built { executable: PathBuf::from("/no/such/binary"), ..scripts.script("x", "") };
-        let error = list(&[missing]).remove(0).expect_err("missing").to_string();
+        let error = scripts.list(&[missing]).remove(0).expect_err("missing").to_string();
         assert!(error.starts_with("cannot be started: "), "{error}");
     }
 
@@ -308,8 +429,9 @@ mod tests {
         let scripts = Scripts::new();
         let body = "sleep 1000 & echo $! > pid; wait";
         let binaries = [scripts.script("hang", body), scripts.script("good", GOOD)];
-        let [hang, good] =
-            list_within(&binaries, Duration::from_millis(300)).try_into().expect("two");
+        let [hang, good] = list_within(&binaries, &scripts.cache(), Duration::from_millis(300))
+            .try_into()
+            .expect("two");
         assert!(matches!(hang, Err(ListError::Hang)), "{hang:?}");
         assert!(good.is_ok());
         let pid = fs::read_to_string(scripts.folder.path().join("pid")).expect("written");
@@ -321,7 +443,7 @@ mod tests {
         let scripts = Scripts::new();
         let body = format!("{GOOD}; sleep 1000 & echo $! > pid");
         let started = Instant::now();
-        assert!(list(&[scripts.script("leaver", &body)])[0].is_ok());
+        assert!(scripts.list(&[scripts.script("leaver", &body)])[0].is_ok());
         assert!(started.elapsed() < Duration::from_secs(20));
         let pid = fs::read_to_string(scripts.folder.path().join("pid")).expect("written");
         assert!(is_dead(pid.trim()), "what it left, {pid}, is still there");

@@ -120,7 +120,8 @@ fn the_environment_is_that_of_the_suites_package() {
         format!("fake::fake PWD={root}::fork"),
         "fake::fake CARGO_PKG_NAME=fake::fork".to_owned(),
         "fake::fake RUNNER_ROLE=list::fork".to_owned(),
-        "fake::fake NEXTEST=::fork".to_owned(),
+        "fake::fake NEXTEST_BINARY_ID=fake::fake::fork".to_owned(),
+        "fake::fake NEXTEST_TEST_NAME=::fork".to_owned(),
         "fake::fake RUNNER_MINE=::fork".to_owned(),
     ] {
         assert!(run.stdout.lines().any(|line| line == expected), "{expected}\n{}", run.stdout);

@@ -111,7 +111,7 @@ impl Workspace {
             .current_dir(&self.folder)
             .env_remove("CI")
             .env_remove("CARGO_TARGET_DIR")
-            .env("NEXTEST", "1")
+            .env("NEXTEST_TEST_NAME", "outer")
             .env("RUNNER_MINE", "1")
             .env("CARGO_PKG_NAME", "around")
             .envs(variables.iter().copied())
@@ -137,7 +137,7 @@ impl Answer {
             Self::Good => print(&listing(&two_tests("thread"))),
             Self::Typo => print(&listing(&two_tests("frok"))),
             Self::Empty => print(&listing("")),
-            Self::Garbage => "println!(\"a::test: test\");".to_owned(),
+            Self::Garbage => "println!(\"a::test: fest\");".to_owned(),
             Self::Newer => print(r#"{"protocol":4711}"#),
             Self::Crash => "panic!(\"while listing\");".to_owned(),
             Self::Environment => environment(),
@@ -169,7 +169,14 @@ fn test(name: &str, marks: &str) -> String {
 }
 
 fn environment() -> String {
-    let names = ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "RUNNER_ROLE", "NEXTEST", "RUNNER_MINE"];
+    let names = [
+        "CARGO_MANIFEST_DIR",
+        "CARGO_PKG_NAME",
+        "RUNNER_ROLE",
+        "NEXTEST_BINARY_ID",
+        "NEXTEST_TEST_NAME",
+        "RUNNER_MINE",
+    ];
     let template = test("NAME", "");
     let whole = listing("TESTS");
     format!(
