@@ -61,6 +61,21 @@ pub use runtime_macros::main;
 /// its error, and implements [`std::error::Error`]. [`Error`] is such an error: a function that returns [`Result<T>`](Result) passes
 /// on whatever went wrong.
 pub use runtime_macros::remote;
+/// The function is `async`, takes nothing, and returns what a test may. It runs as the body of a root actor, in a process of its own,
+/// which has threads only once [`init`] has run, so actors work on every backend. It is a test like any other under
+/// `cargo test` and `cargo nextest run`: filtered by its name, its output captured, `#[should_panic]` and `#[ignore]` as usual.
+///
+/// ```no_run
+/// #[runtime::test(backend = "fork")]
+/// async fn counts() -> runtime::Result<()> {
+///     runtime::nursery(async |n| n.actor("idle").await?.cancel().await).await
+/// }
+/// ```
+///
+/// `backend` names the backend of children for which none is named; without it, `RUNTIME_BACKEND` does. A test binary has an
+/// initialiser then, which runs before `main` and before what other crates run there, and by which a process that was started to be
+/// a test or an actor becomes that.
+pub use runtime_macros::test;
 pub use spawn::{Backend, Capabilities, Capability, Exit, InitError, MainLoop, Stopper};
 pub use supervise::{Nursery, OneShot, Start, nursery, target};
 pub use trace::ContextState;
@@ -68,7 +83,7 @@ pub use trace::ContextState;
 /// What the macros' output names. Not for use by hand, and free to change.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::boot::run_main;
+    pub use crate::boot::{TESTS, Test, before_main, run_main, run_test, run_test_root};
     pub use crate::rpc::{ENTRIES, Entry, Fallible, Method, State};
     pub use linkme;
 }

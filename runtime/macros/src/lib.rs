@@ -1,4 +1,4 @@
-//! The attributes of `runtime`: `main`, `remote`, `actor`. Use them by way of that crate, where they are documented beside what
+//! The attributes of `runtime`: `main`, `remote`, `actor`, `test`. Use them by way of that crate, where they are documented beside what
 //! they stand for.
 //!
 //! Each attribute is one file: the item is read into what is known of it, then written out. What several need to know of a
@@ -8,6 +8,7 @@ mod actor;
 mod entry;
 mod remote;
 mod signature;
+mod test;
 
 use proc_macro::TokenStream;
 use syn::parse_macro_input;
@@ -34,4 +35,14 @@ pub fn actor(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = proc_macro2::TokenStream::from(arguments);
     let block = parse_macro_input!(item as syn::ItemImpl);
     actor::expand(arguments, &block).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Runs an `async fn` as a test, as the root actor of a process of its own.
+#[proc_macro_attribute]
+pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let mut options = test::Options::default();
+    let parser = syn::meta::parser(|meta| options.take(&meta));
+    parse_macro_input!(arguments with parser);
+    let function = parse_macro_input!(item as syn::ItemFn);
+    test::expand(&options, function).unwrap_or_else(syn::Error::into_compile_error).into()
 }

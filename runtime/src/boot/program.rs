@@ -115,19 +115,28 @@ where
     F::Output: Termination,
 {
     let config = RootConfig::from_env()?;
-    let guard = init(Config::default())?;
-    let main_loop = guard.main_loop();
-    let stopper = main_loop.stopper();
-    let root = std::thread::Builder::new().name("root".to_owned()).spawn(move || {
-        let _stop = StopAtEnd(stopper);
-        // Reported here: what `main` returns need not be able to leave its thread.
-        block_on_root(config, body()).map(Termination::report)
-    })?;
-    main_loop.run();
-    match root.join() {
+    // Reported there: what `main` returns need not be able to leave its thread.
+    let root = move || block_on_root(config, body()).map(Termination::report);
+    match on_root_thread("root", root)? {
         Ok(code) => Ok(code?),
         Err(payload) => std::panic::resume_unwind(payload),
     }
+}
+
+/// Runs `root` on a thread of that name, and the main loop meanwhile on this one: a whole program, from `init` on.
+pub(super) fn on_root_thread<T: Send + 'static>(
+    name: &str,
+    root: impl FnOnce() -> T + Send + 'static,
+) -> Result<std::thread::Result<T>, Box<dyn std::error::Error>> {
+    let guard = init(Config::default())?;
+    let main_loop = guard.main_loop();
+    let stopper = main_loop.stopper();
+    let root = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _stop = StopAtEnd(stopper);
+        root()
+    })?;
+    main_loop.run();
+    Ok(root.join())
 }
 
 /// Ends the main thread's loop when the root has ended, also by a panic.

@@ -17,7 +17,7 @@ pub(crate) use bond::{Bond, End, Order};
 pub(crate) use calls::{Calls, Ended, NoValue, Reply};
 pub use function::{Actor, ENTRIES, Entry, Fallible, Function, Method, Remote, State};
 pub(crate) use function::{AnyState, Exposure, find};
-pub(crate) use panic::{catch, install_hook};
+pub(crate) use panic::{catch, install_hook, message_of};
 pub use portal::Portal;
 pub(crate) use portal::{Line, value_of};
 pub(crate) use serve::Server;

@@ -27,13 +27,16 @@ pub(crate) async fn catch<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Result
 
 impl Panic {
     fn new(payload: Box<dyn Any + Send>) -> Panic {
-        let message =
-            match (payload.downcast_ref::<&'static str>(), payload.downcast_ref::<String>()) {
-                (Some(text), _) => (*text).to_owned(),
-                (None, Some(text)) => text.clone(),
-                (None, None) => "a panic without a message".to_owned(),
-            };
-        Panic { message, location: LATEST.take(), payload }
+        Panic { message: message_of(&*payload), location: LATEST.take(), payload }
+    }
+}
+
+/// What a panic says.
+pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
+    match (payload.downcast_ref::<&'static str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (None, Some(text)) => text.clone(),
+        (None, None) => "a panic without a message".to_owned(),
     }
 }
 

@@ -58,6 +58,11 @@ pub fn divert() {
     }
 }
 
+/// Whether [`divert`] would not return.
+pub(crate) fn is_summoned() -> bool {
+    std::env::var_os(summons::VARIABLE).is_some()
+}
+
 fn take_up(summons: Summons) -> ! {
     let (socket, lineage) = (adopt(summons.socket), adopt(summons.lineage));
     if let Err(error) = lineage::join(lineage).and_then(|()| init::prepare(summons.tokio)) {

@@ -42,7 +42,7 @@ pub(super) fn while_locked(f: fn() -> i32) -> Result<i32, Unavailable> {
 }
 
 /// Removes a variable. To be called while this is the only thread.
-pub(super) fn remove_alone(name: &str) {
+pub(crate) fn remove_alone(name: &str) {
     // SAFETY: with one thread nobody can be reading the environment.
     unsafe { std::env::remove_var(name) };
 }

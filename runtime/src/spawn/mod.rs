@@ -42,11 +42,14 @@ mod thread_forkserver;
 mod title;
 
 pub use backend::{Backend, Capabilities, Capability, Unavailable, UnknownBackend};
+pub(crate) use birth::is_summoned;
 pub use birth::{divert, set_entry};
 pub use child::{Child, Exit, KillReport, Signalled, Stranger};
+pub(crate) use environment::remove_alone as forget_variable;
 pub use error::{InitError, SpawnError, SpawnFailure, Step};
 pub use init::{Guard, InitOptions, init};
 pub use main_loop::{MainLoop, Stopper};
 pub use nix::unistd::Pid;
 pub use request::{Boot, Entry, Link, Request, spawn};
+pub(crate) use signals::ignore_broken_pipes;
 pub use thread::{Abandoned, abandoned};

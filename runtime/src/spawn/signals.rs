@@ -26,6 +26,11 @@ pub(super) fn reset_in_fork() {
     }
 }
 
+/// As std does before `main`: a write to a pipe that nobody reads is an error and not a signal.
+pub(crate) fn ignore_broken_pipes() {
+    disposition(libc::SIGPIPE, libc::SIG_IGN);
+}
+
 /// Every signal at its default: in a child about to replace its image.
 ///
 /// A pending stop signal would be taken when the mask is cleared and would stop the child before the exec, and with

@@ -60,7 +60,8 @@ static LENGTH_BYTES: AtomicUsize = AtomicUsize::new(0);
 /// glibc passes the arguments to initialisers; other libcs don't, and there the command line stays as it is.
 #[cfg(target_env = "gnu")]
 #[used]
-#[unsafe(link_section = ".init_array")]
+// Before those without a number: one of them may become an actor, and want its title.
+#[unsafe(link_section = ".init_array.00100")]
 static REMEMBER: extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) = remember;
 
 #[cfg(target_env = "gnu")]
