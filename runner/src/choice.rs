@@ -7,7 +7,8 @@ use runner_core::diagnostic::{Diagnostic, Diagnostics, Source};
 use runner_core::expand::{Options, Selection};
 use runner_core::filter::{Filter, Position};
 use runner_core::manifest::{CaptureMode, Manifest, Presence, Profile, Selected, Threads};
-use runner_core::protocol::HarnessKind;
+
+use runner_core::protocol::{HarnessKind, Resources};
 
 use crate::cli::{MaxFail, RunFlags, SelectFlags};
 use crate::exit::{Exit, Failure, warn};
@@ -82,6 +83,9 @@ impl<'a> Choice<'a> {
                 timeout_scale: 1.0,
                 capture: None,
                 leak: None,
+                flaky: None,
+                retries: None,
+                resources: Resources::Ignore,
             },
             selection: Selection {
                 words: flags.words.clone(),
@@ -124,7 +128,7 @@ impl<'a> Choice<'a> {
         let max_fail = match flags.max_fail() {
             Some(MaxFail::After(count)) => Some(count),
             Some(MaxFail::Never) => None,
-            None => self.profile.max_fail,
+            None => self.profile.fail_fast.map(|limit| limit.max_fail),
         };
         Bounds { slots: threads.resolve(cpus), max_fail }
     }

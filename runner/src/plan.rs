@@ -339,7 +339,7 @@ impl Plan {
         };
         match standing {
             Standing::Bad => self.failures += 1,
-            Standing::Good | Standing::Neutral => {}
+            Standing::Good | Standing::Neutral | Standing::Cut => {}
         }
         self.heed_failures();
     }

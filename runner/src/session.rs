@@ -128,6 +128,7 @@ fn recorded(
         to_run: count_to_run(&found.cases),
         slots: limits.slots,
         seed,
+        stress: None,
     };
     let reporter = Reporter::start(view, context).map_err(|error| no_run(&error))?;
     let mut audience = Audience { log, reporter, tally: Tally::default() };

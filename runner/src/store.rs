@@ -310,6 +310,7 @@ mod tests {
             to_run: 1,
             slots: 1,
             seed: u64::MAX,
+            stress: None,
         }
     }
 
@@ -359,7 +360,7 @@ mod tests {
         let path = record(&store, &[]);
         append(&path, "{\"event\":\"run-began\",\"version\":99,\"shape\":\"unknown\"}\n");
         let error = store.read(None).expect_err("newer").to_string();
-        assert!(error.contains("events of version 99, this one reads 1"), "{error}");
+        assert!(error.contains("events of version 99, this one reads 2"), "{error}");
     }
 
     #[test]

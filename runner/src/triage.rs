@@ -73,6 +73,8 @@ fn finished(recording: &Recording) -> Vec<&Finished> {
             | Event::CaseSkipped { .. }
             | Event::AttemptStarted { .. }
             | Event::AttemptSlow { .. }
+            | Event::RetryForgone { .. }
+            | Event::RunCut { .. }
             | Event::InterruptRequested { .. }
             | Event::SupervisorLost { .. }
             | Event::RunFinished { .. }
@@ -82,7 +84,7 @@ fn finished(recording: &Recording) -> Vec<&Finished> {
 }
 
 fn is_failure(finished: &Finished) -> bool {
-    finished.outcome.standing(finished.leak) == Standing::Bad
+    finished.standing() == Standing::Bad
 }
 
 fn by_backend<'a>(failures: &[&'a Finished]) -> BTreeMap<&'a str, Vec<&'a Finished>> {

@@ -4,16 +4,20 @@
 //! neither knows the other. The order within a run: [`Event::RunStarted`] first, then a
 //! [`Event::CaseSkipped`] or one started–finished pair an attempt for every case,
 //! [`Event::RunFinished`] last. `runner` owns the first and the last; its executor the rest.
+//!
+//! A case has several attempts where it is tried again after a failure, and several *rounds* of
+//! them under stress. The last attempt of a round is the one that decides: see
+//! [`Finished::standing`].
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::{LeakPolicy, Outcome};
+use crate::outcome::{FlakyPolicy, Outcome, Policy, Standing};
 
 /// Version of everything in this module, as the first line of a recorded run says it.
-pub const EVENT_VERSION: u32 = 1;
+pub const EVENT_VERSION: u32 = 2;
 
 /// Something that happened. Closed: a new event breaks every reader until it is decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +41,8 @@ pub enum Event {
         slots: usize,
         /// What every random choice of the run is derived from.
         seed: u64,
+        /// How often each case is run, if more than once.
+        stress: Option<Stress>,
     },
     /// A case is not run.
     CaseSkipped {
@@ -53,6 +59,8 @@ pub enum Event {
         case: CaseName,
         /// Which try this is, from 1.
         attempt: u32,
+        /// Which round of stress it belongs to, from 1.
+        round: u32,
         /// Place among the slots, from 0.
         slot: u32,
     },
@@ -62,11 +70,24 @@ pub enum Event {
         case: CaseName,
         /// Which try this is, from 1.
         attempt: u32,
+        /// Which round of stress it belongs to, from 1.
+        round: u32,
         /// Since the attempt started.
         elapsed: Duration,
     },
     /// An attempt is over, and nothing of it is left.
     AttemptFinished(Box<Finished>),
+    /// A case was to be tried again, and will not be: the run ends before. Its last attempt
+    /// decides after all.
+    RetryForgone {
+        /// The case.
+        case: CaseName,
+    },
+    /// Nothing more is started, for a reason of the run's own.
+    RunCut {
+        /// Which.
+        cause: Cut,
+    },
     /// A person or a supervisor of ours asked for the end of the run.
     InterruptRequested {
         /// The signal's number.
@@ -106,12 +127,18 @@ pub struct Finished {
     pub case: CaseName,
     /// Which try this was, from 1.
     pub attempt: u32,
+    /// How many tries there can be.
+    pub attempts: u32,
+    /// Which round of stress it belongs to, from 1.
+    pub round: u32,
+    /// After what time the case is tried again, if it is.
+    pub retry: Option<Duration>,
     /// Place among the slots, from 0.
     pub slot: u32,
-    /// The verdict.
+    /// The verdict on this attempt.
     pub outcome: Outcome,
-    /// What a leak means for this case.
-    pub leak: LeakPolicy,
+    /// What is held against the case.
+    pub policy: Policy,
     /// Wall time of the attempt.
     pub duration: Duration,
     /// Captured output, a file name in the run's folder; none if nothing was captured.
@@ -122,6 +149,46 @@ pub struct Finished {
     pub again: String,
     /// The attempt's seed.
     pub seed: u64,
+}
+
+/// How often each case is run under stress, never twice at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stress {
+    /// So many times; above 0.
+    Count(u32),
+    /// Until the run is ended.
+    Endless,
+    /// Once, and again as long as less time than this has passed.
+    For(Duration),
+}
+
+/// Why nothing more is started, where nobody asked for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "kebab-case")]
+pub enum Cut {
+    /// So many cases have failed.
+    MaxFail {
+        /// The limit that was reached.
+        failures: usize,
+        /// What becomes of what runs.
+        running: CutRunning,
+    },
+    /// The run has lasted as long as it may; what runs is asked to end.
+    GlobalTimeout {
+        /// The limit that was reached.
+        after: Duration,
+    },
+}
+
+/// What becomes of running attempts when nothing more is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CutRunning {
+    /// They end by themselves.
+    Awaited,
+    /// They are asked to end.
+    Asked,
 }
 
 /// A case as messages name it.
@@ -172,10 +239,18 @@ pub struct BackendCounts {
     pub passed: usize,
     /// … that fail the run.
     pub failed: usize,
+    /// … that ended only because the run did.
+    pub interrupted: usize,
+    /// … of the passed, those that did only when they were tried again.
+    pub flaky: usize,
     /// … of the passed, those that left processes and were only warned about.
     pub leaked: usize,
+    /// … of the passed, those whose deadline passed and were only warned about.
+    pub timed_out: usize,
     /// … that failed as a mark expects.
     pub xfailed: usize,
+    /// … of the passed, those of which a mark expects a failure.
+    pub xpassed: usize,
     /// … that asked for it while running.
     pub skipped_by_body: usize,
     /// Not started: lacks a capability.
@@ -186,4 +261,24 @@ pub struct BackendCounts {
     pub ignored: usize,
     /// Not started: the backend cannot run here.
     pub unavailable: usize,
+}
+
+impl Finished {
+    /// Whether this attempt decides what becomes of its case (in its round).
+    pub fn is_last(&self) -> bool {
+        self.retry.is_none()
+    }
+
+    /// Whether the case passed only when it was tried again.
+    pub fn is_flaky(&self) -> bool {
+        self.attempt > 1 && self.outcome.standing(self.policy) == Standing::Good
+    }
+
+    /// What this attempt means for the run if it is the last, failed tries before it included.
+    pub fn standing(&self) -> Standing {
+        match (self.outcome.standing(self.policy), self.policy.flaky) {
+            (Standing::Good, FlakyPolicy::Fail) if self.attempt > 1 => Standing::Bad,
+            (standing, FlakyPolicy::Fail | FlakyPolicy::Pass) => standing,
+        }
+    }
 }

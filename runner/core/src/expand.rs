@@ -4,23 +4,28 @@
 //! in every face of a suite. Nothing is started, probed or read here.
 
 mod check;
+mod deadlines;
 mod marks;
 mod select;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::event::CaseName;
 use crate::filter::{GLOBAL_GROUP, Subject};
-use crate::manifest::{Axis, Backend, Manifest, Override, Profile, Suite};
-use crate::outcome::{Expectation, LeakPolicy};
+use crate::manifest::{
+    Axis, Backend, Manifest, Override, Profile, Retries, Suite, ThreadsRequired,
+};
+use crate::outcome::{Expectation, FlakyPolicy, LeakPolicy, Policy};
 use crate::protocol::{
-    Attempt, Capture, Clocks, HarnessKind, Listing, MAX_PROCESSES, Resources, Work, variable,
+    Attempt, Capture, Clocks, HarnessKind, LeakAllowance, Listing, Resources, Work, variable,
 };
 use crate::test::{Place, Test};
 
+use deadlines::Deadlines;
 use marks::{Layers, Modules};
 
 pub use select::{DefaultFilter, RunIgnored, Selection, select};
@@ -54,8 +59,20 @@ pub struct Case {
     pub leak_after: Duration,
     /// The group whose limits apply.
     pub group: Option<String>,
-    /// What a leak means.
-    pub leak: LeakPolicy,
+    /// What is held against it.
+    pub policy: Policy,
+    /// How often it is tried again when it fails.
+    pub retries: Retries,
+    /// How much of the slots it takes.
+    pub threads_required: ThreadsRequired,
+    /// The higher is started first.
+    pub priority: i8,
+    /// How many processes an attempt may have at once.
+    pub max_processes: u32,
+    /// Patterns of what may be left behind.
+    pub leak_allow: Arc<[String]>,
+    /// Whether what it leaves beside processes is counted.
+    pub resources: Resources,
     /// Where its output goes.
     pub capture: Capture,
     /// Environment of the backend and the axes, and `SPAWN_BACKEND`.
@@ -125,6 +142,12 @@ pub struct Options {
     pub capture: Option<Capture>,
     /// Overrules what the profile says.
     pub leak: Option<LeakPolicy>,
+    /// Overrules what profile and overrides say.
+    pub flaky: Option<FlakyPolicy>,
+    /// Overrules what profile and overrides say, backoff included.
+    pub retries: Option<u32>,
+    /// Whether what attempts leave beside processes is counted.
+    pub resources: Resources,
 }
 
 impl Case {
@@ -149,9 +172,13 @@ impl Case {
                 grace: self.grace,
                 leak_after: self.leak_after,
             },
-            max_processes: MAX_PROCESSES,
-            leak_allow: Vec::new(),
-            resources: Resources::Ignore,
+            max_processes: self.max_processes,
+            leak_allow: self
+                .leak_allow
+                .iter()
+                .map(|pattern| LeakAllowance { pattern: pattern.clone() })
+                .collect(),
+            resources: self.resources,
         }
     }
 
@@ -250,12 +277,17 @@ impl Matrix<'_> {
     }
 
     fn case(&self, cell: Cell<'_>) -> Case {
-        let overrides = self.overrides(&cell);
-        let layers = Layers::new(&cell.test.marks, self.modules.of(cell.test), &overrides);
+        let rules = Rules { profile: self.profile, overrides: self.overrides(&cell) };
+        let layers = Layers::new(&cell.test.marks, self.modules.of(cell.test), &rules.overrides);
         let judge = layers.on(self.manifest, cell.backend);
-        let slow = overrides.iter().find_map(|rule| rule.slow).unwrap_or(self.profile.slow);
-        let leak = overrides.iter().find_map(|rule| rule.leak).unwrap_or(self.profile.leak);
-        let factor = cell.backend.timeout_multiplier * self.options.timeout_scale;
+        let slow = rules.first(|rule| rule.slow).unwrap_or(self.profile.slow);
+        let leak = rules.first(|rule| rule.leak).unwrap_or(self.profile.leak);
+        let clocks = Deadlines {
+            mark: judge.timeout(),
+            slow,
+            multiplier: cell.backend.timeout_multiplier,
+            scale: self.options.timeout_scale,
+        };
         Case {
             suite: self.suite.name.clone(),
             test: cell.test.name.clone(),
@@ -263,15 +295,25 @@ impl Matrix<'_> {
             backend: cell.backend.name.clone(),
             plan: self.plan(&judge, cell.backend),
             expectation: judge.expectation(),
-            timeout: scale(judge.timeout().unwrap_or(slow.deadline), factor),
-            slow_after: scale(slow.period, factor),
+            timeout: clocks.deadline(),
+            slow_after: clocks.slow_after(),
             grace: slow.grace,
             leak_after: leak.period,
             group: judge
                 .group()
                 .or_else(|| cell.backend.group.clone())
                 .filter(|group| group != GLOBAL_GROUP),
-            leak: self.options.leak.unwrap_or(leak.policy),
+            policy: Policy {
+                leak: self.options.leak.unwrap_or(leak.policy),
+                timeout: slow.policy,
+                flaky: self.options.flaky.unwrap_or_else(|| rules.flaky()),
+            },
+            retries: self.options.retries.map_or_else(|| rules.retries(), Retries::immediate),
+            threads_required: rules.threads_required(),
+            priority: rules.first(|rule| rule.priority).unwrap_or(0),
+            max_processes: rules.max_processes(),
+            leak_allow: rules.leak_allow(),
+            resources: self.options.resources,
             capture: self.capture(),
             env: self.env(&cell),
             marks: judge.kinds(),
@@ -325,6 +367,40 @@ impl Matrix<'_> {
     }
 }
 
+/// What the profile and those of its overrides that match a case say about it: the first one that
+/// says something is heard.
+struct Rules<'a> {
+    profile: &'a Profile,
+    overrides: Vec<&'a Override>,
+}
+
+impl Rules<'_> {
+    fn first<T>(&self, said: impl Fn(&Override) -> Option<T>) -> Option<T> {
+        self.overrides.iter().find_map(|rule| said(rule))
+    }
+
+    fn flaky(&self) -> FlakyPolicy {
+        self.first(|rule| rule.flaky).unwrap_or(self.profile.flaky)
+    }
+
+    fn retries(&self) -> Retries {
+        self.first(|rule| rule.retries).unwrap_or(self.profile.retries)
+    }
+
+    fn threads_required(&self) -> ThreadsRequired {
+        self.first(|rule| rule.threads_required).unwrap_or(self.profile.threads_required)
+    }
+
+    fn max_processes(&self) -> u32 {
+        self.first(|rule| rule.max_processes).unwrap_or(self.profile.max_processes)
+    }
+
+    fn leak_allow(&self) -> Arc<[String]> {
+        let said = self.first(|rule| rule.leak_allow.clone());
+        said.unwrap_or_else(|| Arc::clone(&self.profile.leak_allow))
+    }
+}
+
 fn cell<'a>(test: &'a Test, backend: &'a Backend, axes: &[(&Axis, &str)]) -> Cell<'a> {
     let mut id = format!("{}::{}", test.name, backend.name);
     for (_, value) in axes {
@@ -333,14 +409,6 @@ fn cell<'a>(test: &'a Test, backend: &'a Backend, axes: &[(&Axis, &str)]) -> Cel
     }
     let axes = axes.iter().map(|(axis, value)| (axis.name.clone(), (*value).to_owned())).collect();
     Cell { id, test, backend, axes }
-}
-
-/// Clocks add durations to instants: what is longer than this would overflow somewhere.
-const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-
-fn scale(duration: Duration, factor: f64) -> Duration {
-    let seconds = duration.as_secs_f64() * factor;
-    Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).min(LONGEST)
 }
 
 #[cfg(test)]

@@ -8,16 +8,20 @@ mod find;
 mod parse;
 mod probe;
 mod read;
+mod schedule;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::filter::{Filter, Vocabulary};
-use crate::outcome::LeakPolicy;
+use crate::outcome::{FlakyPolicy, LeakPolicy, TimeoutPolicy};
 use crate::protocol::{Capture, HarnessKind};
 use crate::test::{Mark, Place};
+
+pub use schedule::{Backoff, FailFast, Jitter, Retries, Terminate, ThreadsRequired};
 
 /// A manifest without errors. Lists are in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -162,8 +166,20 @@ pub struct Profile {
     pub leak: LeakTimeout,
     /// How many attempts at once.
     pub threads: Threads,
-    /// Stop starting after so many failures.
-    pub max_fail: Option<usize>,
+    /// When too many failures end the run, if they ever do.
+    pub fail_fast: Option<FailFast>,
+    /// How long the whole run may take, from its first case on.
+    pub global_timeout: Option<Duration>,
+    /// How often a case that failed is tried again.
+    pub retries: Retries,
+    /// What it means that a case passed only when it was tried again.
+    pub flaky: FlakyPolicy,
+    /// How much of the slots a case takes.
+    pub threads_required: ThreadsRequired,
+    /// How many processes an attempt may have at once.
+    pub max_processes: u32,
+    /// What may be left behind; see [`Override::leak_allow`].
+    pub leak_allow: Arc<[String]>,
     /// What `default()` means and every selection is cut with.
     pub default_filter: Option<Filter>,
     /// Its own first, then the inherited; the first match wins, kind by kind.
@@ -179,6 +195,8 @@ pub struct SlowTimeout {
     pub deadline: Duration,
     /// Between SIGINT and the kill of the subtree.
     pub grace: Duration,
+    /// What it means that the deadline passed.
+    pub policy: TimeoutPolicy,
 }
 
 /// When what is left is a leak, and what that means.
@@ -213,6 +231,18 @@ pub struct Override {
     pub slow: Option<SlowTimeout>,
     /// Their leaks.
     pub leak: Option<LeakTimeout>,
+    /// How often they are tried again.
+    pub retries: Option<Retries>,
+    /// What it means that they passed only then.
+    pub flaky: Option<FlakyPolicy>,
+    /// How much of the slots they take.
+    pub threads_required: Option<ThreadsRequired>,
+    /// Which are started first: the higher, from -100 to 100; 0 where nobody says.
+    pub priority: Option<i8>,
+    /// How many processes an attempt may have at once.
+    pub max_processes: Option<u32>,
+    /// What may be left behind on purpose: patterns of command lines, `*` for anything.
+    pub leak_allow: Option<Arc<[String]>>,
 }
 
 /// Backends somebody asked for.

@@ -80,6 +80,19 @@ pub enum Standing {
     Neutral,
     /// The run fails.
     Bad,
+    /// Ended with the run: nobody knows what it would have become.
+    Cut,
+}
+
+/// What is held against a case, where that is a matter of choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Processes that it left.
+    pub leak: LeakPolicy,
+    /// That its deadline passed.
+    pub timeout: TimeoutPolicy,
+    /// That it passed only when it was tried again.
+    pub flaky: FlakyPolicy,
 }
 
 /// What a leak means for the run.
@@ -90,6 +103,26 @@ pub enum LeakPolicy {
     Fail,
     /// A leak is shown.
     Warn,
+}
+
+/// What it means that a deadline passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeoutPolicy {
+    /// The run fails.
+    Fail,
+    /// It is shown: the case is one that looks for something as long as it may.
+    Warn,
+}
+
+/// What it means that a case passed only when it was tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FlakyPolicy {
+    /// The run fails.
+    Fail,
+    /// It is shown.
+    Pass,
 }
 
 /// What a case is expected to do.
@@ -126,22 +159,25 @@ impl Outcome {
         }
     }
 
-    /// What it means for the run's exit code.
-    pub fn standing(&self, leaks: LeakPolicy) -> Standing {
+    /// What it means for the run's exit code, other tries of the case left aside.
+    pub fn standing(&self, policy: Policy) -> Standing {
         match self {
             Self::Pass | Self::Xfail { .. } | Self::Xpass { strict: false } => Standing::Good,
-            Self::Leak { .. } => match leaks {
+            Self::Leak { .. } => match policy.leak {
                 LeakPolicy::Fail => Standing::Bad,
                 LeakPolicy::Warn => Standing::Good,
             },
+            Self::Timeout => match policy.timeout {
+                TimeoutPolicy::Fail => Standing::Bad,
+                TimeoutPolicy::Warn => Standing::Good,
+            },
+            Self::Interrupted => Standing::Cut,
             Self::Skipped { .. } | Self::Unavailable { .. } => Standing::Neutral,
             Self::Fail { .. }
             | Self::ExitedEarly { .. }
             | Self::Signalled { .. }
-            | Self::Timeout
             | Self::Xpass { strict: true }
             | Self::SetupError { .. }
-            | Self::Interrupted
             | Self::RunnerFault { .. } => Standing::Bad,
         }
     }
@@ -173,6 +209,12 @@ impl Outcome {
             Self::SetupError { message } | Self::RunnerFault { message } => message.clone(),
         }
     }
+}
+
+impl Policy {
+    /// Everything is held against it but a pass at a later try.
+    pub const STRICT: Self =
+        Self { leak: LeakPolicy::Fail, timeout: TimeoutPolicy::Fail, flaky: FlakyPolicy::Pass };
 }
 
 /// Judges one attempt. Pure: the same facts and expectation give the same outcome everywhere.

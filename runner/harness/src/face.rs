@@ -15,7 +15,7 @@ use runner_core::diagnostic::{Diagnostic, Diagnostics, Style};
 use runner_core::expand::{self, Case, Options, Plan};
 use runner_core::manifest::{Manifest, Suite, Target as SuiteTarget};
 use runner_core::outcome::{Outcome, Standing};
-use runner_core::protocol::{Capture, Listing, ProtocolError};
+use runner_core::protocol::{Capture, Listing, ProtocolError, Resources};
 use runner_core::report;
 use runner_core::symbols::Symboliser;
 
@@ -64,6 +64,10 @@ fn cases(target: &Target, arguments: &Arguments) -> Result<Vec<Case>, Diagnostic
         timeout_scale: 1.0,
         capture: arguments.nocapture.then_some(Capture::No),
         leak: None,
+        flaky: None,
+        // Trying again is the business of whoever drives this process.
+        retries: None,
+        resources: Resources::Ignore,
     };
     expand::expand(&manifest, profile, &suite.name, &listing, &options)
 }
@@ -165,8 +169,11 @@ fn conclude(
     symboliser: &mut Symboliser,
 ) -> Result<Completion, Failed> {
     let own_line = line(case, &played.outcome, played);
-    match played.outcome.standing(case.leak) {
-        Standing::Bad => Err(failure_text(case, played, own_line, symboliser).into()),
+    match played.outcome.standing(case.policy) {
+        // Neither of the two faces has a word for what was cut short.
+        Standing::Bad | Standing::Cut => {
+            Err(failure_text(case, played, own_line, symboliser).into())
+        }
         Standing::Neutral => {
             eprintln!("{own_line}");
             Ok(Completion::ignored_with(played.outcome.detail()))

@@ -336,7 +336,12 @@ impl<'a> Executor<'a> {
         match (message, &self.slots[slot].work) {
             (FromSupervisor::Slow { elapsed }, Work::Running(running)) => {
                 let case = self.cases[running.case].name();
-                self.ledger.note(Event::AttemptSlow { case, attempt: ATTEMPT, elapsed });
+                self.ledger.note(Event::AttemptSlow {
+                    case,
+                    attempt: ATTEMPT,
+                    round: ATTEMPT,
+                    elapsed,
+                });
             }
             (FromSupervisor::Finished(facts), Work::Running(_)) => {
                 self.on_finished(id, slot, *facts, now);
@@ -361,7 +366,7 @@ impl<'a> Executor<'a> {
         };
         let case = &self.cases[running.case];
         let outcome = judge(&facts, &case.expectation);
-        let standing = outcome.standing(case.leak);
+        let standing = outcome.standing(case.policy);
         let output = self.output(slot, &outcome);
         let verdict = Verdict { outcome, duration: facts.duration, output, hang: facts.hang };
         self.note_end(&running, slot, verdict);
@@ -584,7 +589,12 @@ impl<'a> Executor<'a> {
         let attempt = self.attempt(slot, case);
         let case = self.cases[case].name();
         let slot_number = number(slot);
-        self.ledger.note(Event::AttemptStarted { case, attempt: ATTEMPT, slot: slot_number });
+        self.ledger.note(Event::AttemptStarted {
+            case,
+            attempt: ATTEMPT,
+            round: ATTEMPT,
+            slot: slot_number,
+        });
         self.tell(slot, &ToSupervisor::Start(Box::new(attempt)), now);
     }
 
@@ -620,8 +630,12 @@ impl<'a> Executor<'a> {
         let now = Instant::now();
         let outcome =
             Outcome::RunnerFault { message: self.start_faults[self.suites[case]].clone() };
-        let event =
-            Event::AttemptStarted { case: self.cases[case].name(), attempt: ATTEMPT, slot: 0 };
+        let event = Event::AttemptStarted {
+            case: self.cases[case].name(),
+            attempt: ATTEMPT,
+            round: ATTEMPT,
+            slot: 0,
+        };
         self.ledger.note(event);
         let running = Running { case, started: now };
         let duration = Duration::ZERO;
@@ -635,9 +649,12 @@ impl<'a> Executor<'a> {
         let finished = Finished {
             case: case.name(),
             attempt: ATTEMPT,
+            attempts: ATTEMPT,
+            round: ATTEMPT,
+            retry: None,
             slot: number(slot),
             outcome,
-            leak: case.leak,
+            policy: case.policy,
             duration,
             output: None,
             hang_report: None,

@@ -43,7 +43,11 @@ pub(super) fn draw(events: &Receiver<Event>, context: Context) -> io::Result<()>
             above.clear();
         }
         match event {
-            Event::RunStarted { to_run, .. } => bar.set_length(to_run as u64),
+            Event::RunStarted { .. } => {
+                if let Some(ends) = lines.to_run() {
+                    bar.set_length(ends as u64);
+                }
+            }
             Event::Tick if !is_last => {
                 bar.set_position(lines.tally().finished() as u64);
                 bar.set_message(running.message(lines.tally(), now));
@@ -52,6 +56,8 @@ pub(super) fn draw(events: &Receiver<Event>, context: Context) -> io::Result<()>
             | Event::AttemptStarted { .. }
             | Event::AttemptSlow { .. }
             | Event::AttemptFinished(_)
+            | Event::RetryForgone { .. }
+            | Event::RunCut { .. }
             | Event::InterruptRequested { .. }
             | Event::SupervisorLost { .. }
             | Event::RunFinished { .. }
@@ -79,6 +85,8 @@ impl Running {
             }
             Event::CaseSkipped { .. }
             | Event::AttemptSlow { .. }
+            | Event::RetryForgone { .. }
+            | Event::RunCut { .. }
             | Event::InterruptRequested { .. }
             | Event::SupervisorLost { .. }
             | Event::RunFinished { .. }

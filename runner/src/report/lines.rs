@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anstyle::Style;
-use runner_core::event::{CaseName, Event, Finished, Interrupt};
+use runner_core::event::{CaseName, Cut, CutRunning, Event, Finished, Interrupt, Stress};
 use runner_core::outcome::{Outcome, Standing, signal_name};
 
 use super::excerpt::{self, Excerpt, Omitted};
 use super::style::{BAD, FAINT, GOOD, ODD, STRONG, of};
-use super::tally::Tally;
+use super::tally::{FLAKY, Tally};
 use super::{matrix, summary};
 use crate::printable;
 
@@ -49,20 +49,26 @@ pub struct Lines {
     told: Told,
     context: Context,
     tally: Tally,
-    to_run: usize,
+    /// Ends of cases that are to come, if that is known.
+    to_run: Option<usize>,
     suites: usize,
-    failures: Vec<Finished>,
+    stress: Option<Stress>,
 }
 
 impl Lines {
     /// Nothing has happened yet.
     pub fn new(told: Told, context: Context) -> Self {
-        Self { told, context, tally: Tally::default(), to_run: 0, suites: 1, failures: Vec::new() }
+        Self { told, context, tally: Tally::default(), to_run: None, suites: 1, stress: None }
     }
 
     /// What has been counted so far.
     pub fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// How many ends of cases there will be, if that is known.
+    pub(super) fn to_run(&self) -> Option<usize> {
+        self.to_run
     }
 
     /// Appends the lines of one event.
@@ -74,24 +80,31 @@ impl Lines {
 
     fn write(&mut self, event: &Event, out: &mut Vec<u8>) -> io::Result<()> {
         match event {
-            Event::RunStarted { run, backends, suites, to_run, slots, seed, .. } => {
-                self.to_run = *to_run;
+            Event::RunStarted { run, backends, suites, to_run, slots, seed, stress, .. } => {
+                self.to_run = ends(*to_run, *stress);
                 self.suites = *suites;
+                self.stress = *stress;
                 writeln!(out, "{}", rule())?;
                 status(out, GOOD, "Run", format!("{run}, seed {seed}"))?;
                 let text = format!(
-                    "{} on {}, {slots} at once",
+                    "{} on {}, {slots} at once{}",
                     summary::counted(*to_run, "case"),
-                    backends.join(", ")
+                    backends.join(", "),
+                    stress.map(in_words).unwrap_or_default(),
                 );
                 status(out, GOOD, "Starting", text)
             }
-            Event::AttemptSlow { case, elapsed, .. } => {
+            Event::AttemptSlow { case, elapsed, round, .. } => {
                 let seconds = elapsed.as_secs_f64();
-                let name = self.name(case);
+                let name = self.name(case, *round);
                 status(out, ODD, "SLOW", format!("[>{seconds:>7.3}s] {name}"))
             }
             Event::AttemptFinished(finished) => self.finished(finished, out),
+            Event::RetryForgone { case } => {
+                let name = self.name(case, 1);
+                status(out, ODD, "NO RETRY", format!("{name}: the run ends before"))
+            }
+            Event::RunCut { cause } => status(out, BAD, "Canceling", why_cut(*cause)),
             Event::InterruptRequested { signal, answer } => {
                 let signal = signal_name(*signal);
                 let text = match answer {
@@ -108,32 +121,40 @@ impl Lines {
                 self.again_list(out)?;
                 summary::write(*duration, backends, *not_started, out)
             }
-            Event::AttemptStarted { case, .. } if self.told >= Told::Beginnings => {
-                status(out, FAINT, "START", self.name(case))
+            Event::AttemptStarted { case, round, .. } if self.told >= Told::Beginnings => {
+                status(out, FAINT, "START", self.name(case, *round))
             }
             Event::CaseSkipped { .. } | Event::AttemptStarted { .. } | Event::Tick => Ok(()),
         }
     }
 
     fn finished(&mut self, finished: &Finished, out: &mut Vec<u8>) -> io::Result<()> {
-        if self.told < Told::Ends && finished.outcome == Outcome::Pass {
+        let is_plain = finished.outcome == Outcome::Pass && finished.attempt == 1;
+        if self.told < Told::Ends && is_plain {
             return Ok(());
         }
-        let width = self.to_run.to_string().len();
-        let seconds = finished.duration.as_secs_f64();
         let text = format!(
-            "[{seconds:>8.3}s] ({:>width$}/{}) {}",
-            self.tally.finished(),
-            self.to_run,
-            self.name(&finished.case)
+            "{} {}{}",
+            seconds(finished.duration),
+            self.progress(),
+            self.name(&finished.case, finished.round)
         );
-        status(out, of(&finished.outcome, finished.leak), finished.outcome.word(), text)?;
+        status(out, of(finished), &word(finished), text)?;
         self.detail(finished, out)?;
-        if finished.outcome.standing(finished.leak) == Standing::Bad {
-            self.again(&finished.again, out)?;
-            self.failures.push(finished.clone());
+        match (finished.standing(), finished.retry) {
+            (Standing::Bad, None) => self.again(&finished.again, out),
+            (_, Some(wait)) => indented(out, format!("to be tried again{}", after(wait))),
+            (Standing::Good | Standing::Neutral | Standing::Cut, None) => Ok(()),
         }
-        Ok(())
+    }
+
+    /// `(12/640) `, or `(12) ` where nobody knows how many there will be.
+    fn progress(&self) -> String {
+        let finished = self.tally.finished();
+        match self.to_run {
+            Some(to_run) => format!("({finished:>0$}/{to_run}) ", to_run.to_string().len()),
+            None => format!("({finished}) "),
+        }
     }
 
     /// What is known beyond the word, the end of the output, the beginning of the hang report.
@@ -141,7 +162,7 @@ impl Lines {
         for line in finished.outcome.detail().lines() {
             indented(out, printable::line(line.as_bytes()))?;
         }
-        let is_bad = finished.outcome.standing(finished.leak) == Standing::Bad;
+        let is_bad = matches!(finished.standing(), Standing::Bad | Standing::Cut);
         if let Some(output) = finished.output.as_ref().filter(|_| is_bad) {
             let path = self.context.folder.join(output);
             quoted(out, "output", &path, excerpt::end_of(&path, OUTPUT_LINES))?;
@@ -159,12 +180,12 @@ impl Lines {
 
     /// Once more at the end, where a person looks first.
     fn again_list(&self, out: &mut Vec<u8>) -> io::Result<()> {
-        if self.failures.is_empty() {
+        if self.tally.failures().is_empty() {
             return Ok(());
         }
         writeln!(out, "{}", rule())?;
-        for failure in &self.failures {
-            let name = self.name(&failure.case);
+        for failure in self.tally.failures() {
+            let name = self.name(&failure.case, failure.round);
             let text = match failure.outcome.detail().lines().next() {
                 Some(detail) => {
                     let detail = printable::beginning(detail, DETAIL_CHARACTERS);
@@ -172,7 +193,7 @@ impl Lines {
                 }
                 None => name,
             };
-            status(out, BAD, failure.outcome.word(), text)?;
+            status(out, BAD, &word(failure), text)?;
             if let Some(report) = &failure.hang_report {
                 let path = self.context.folder.join(report);
                 indented(out, format!("hang report: {}", path.display()))?;
@@ -182,9 +203,62 @@ impl Lines {
         Ok(())
     }
 
-    /// With its suite only where there are several.
-    fn name(&self, case: &CaseName) -> String {
-        if self.suites > 1 { format!("{} {}", case.suite, case.id) } else { case.id.clone() }
+    /// With its suite only where there are several, with its round only under stress.
+    fn name(&self, case: &CaseName, round: u32) -> String {
+        let mut name =
+            if self.suites > 1 { format!("{} {}", case.suite, case.id) } else { case.id.clone() };
+        if self.stress.is_some() {
+            name.push_str(&format!(" (round {round})"));
+        }
+        name
+    }
+}
+
+/// `PASS`; `TRY 1 FAIL` where there may be another; `FLAKY 2/3` where that was the good one.
+fn word(finished: &Finished) -> String {
+    let Finished { attempt, attempts, .. } = finished;
+    match (finished.is_flaky(), *attempts) {
+        (true, _) => format!("{FLAKY} {attempt}/{attempts}"),
+        (false, 0 | 1) => finished.outcome.word().to_owned(),
+        (false, _) if *attempt == 1 && finished.is_last() => finished.outcome.word().to_owned(),
+        (false, _) => format!("TRY {attempt} {}", finished.outcome.word()),
+    }
+}
+
+fn after(wait: Duration) -> String {
+    if wait.is_zero() { String::new() } else { format!(" in {:.1} s", wait.as_secs_f64()) }
+}
+
+/// How many ends of cases there will be.
+fn ends(to_run: usize, stress: Option<Stress>) -> Option<usize> {
+    match stress {
+        None => Some(to_run),
+        Some(Stress::Count(count)) => to_run.checked_mul(count.try_into().ok()?),
+        Some(Stress::Endless | Stress::For(_)) => None,
+    }
+}
+
+fn in_words(stress: Stress) -> String {
+    match stress {
+        Stress::Count(count) => format!(", {} of each", summary::counted(count as usize, "round")),
+        Stress::Endless => ", again and again".to_owned(),
+        Stress::For(time) => format!(", again and again for {}", humantime::format_duration(time)),
+    }
+}
+
+fn why_cut(cause: Cut) -> String {
+    match cause {
+        Cut::MaxFail { failures, running } => {
+            let failed = summary::counted(failures, "failure");
+            match running {
+                CutRunning::Awaited => format!("{failed}: nothing more is started (max-fail)"),
+                CutRunning::Asked => format!("{failed}: ending what runs (max-fail)"),
+            }
+        }
+        Cut::GlobalTimeout { after } => {
+            let after = humantime::format_duration(after);
+            format!("the run has lasted {after}: ending what runs (global-timeout)")
+        }
     }
 }
 

@@ -101,13 +101,17 @@ impl Notes {
         }
         let style = match cell.standing {
             Standing::Bad => BAD,
-            Standing::Good => ODD,
+            Standing::Good | Standing::Cut => ODD,
             Standing::Neutral => PLAIN,
         };
-        match &cell.reason {
-            Some(reason) => (style, format!("{} {}", cell.word, self.number(reason))),
-            None => (style, cell.word.to_owned()),
+        let mut text = cell.word.to_owned();
+        if cell.rounds > 1 && cell.failed > 0 {
+            text.push_str(&format!(" {}/{}", cell.failed, cell.rounds));
         }
+        if let Some(reason) = &cell.reason {
+            text.push_str(&format!(" {}", self.number(reason)));
+        }
+        (style, text)
     }
 
     fn number(&mut self, reason: &str) -> usize {

@@ -1,7 +1,8 @@
 //! Colours, by meaning.
 
 use anstyle::{AnsiColor, Style};
-use runner_core::outcome::{LeakPolicy, Outcome, Standing};
+use runner_core::event::Finished;
+use runner_core::outcome::{Outcome, Standing};
 
 pub(super) const PLAIN: Style = Style::new();
 pub(super) const STRONG: Style = Style::new().bold();
@@ -10,12 +11,12 @@ pub(super) const GOOD: Style = Style::new().bold().fg_color(Some(ansi(AnsiColor:
 pub(super) const BAD: Style = Style::new().bold().fg_color(Some(ansi(AnsiColor::Red)));
 pub(super) const ODD: Style = Style::new().bold().fg_color(Some(ansi(AnsiColor::Yellow)));
 
-/// The colour of an outcome's word.
-pub(super) fn of(outcome: &Outcome, leaks: LeakPolicy) -> Style {
-    match (outcome.standing(leaks), outcome) {
-        (Standing::Bad, _) => BAD,
-        (Standing::Good, Outcome::Pass) => GOOD,
-        (Standing::Good | Standing::Neutral, _) => ODD,
+/// The colour of an attempt's word.
+pub(super) fn of(finished: &Finished) -> Style {
+    match (finished.standing(), &finished.outcome) {
+        (Standing::Bad, _) if finished.is_last() => BAD,
+        (Standing::Good, Outcome::Pass) if !finished.is_flaky() => GOOD,
+        (Standing::Good | Standing::Neutral | Standing::Cut | Standing::Bad, _) => ODD,
     }
 }
 

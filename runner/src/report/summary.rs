@@ -41,8 +41,18 @@ pub(super) fn counted(count: usize, noun: &str) -> String {
 fn sentence(counts: &BackendCounts) -> String {
     let passed = format!("{} passed", counts.passed);
     let ends = [
-        among(&passed, &[(counts.leaked, "leaky"), (counts.xfailed, "failed as expected")]),
+        among(
+            &passed,
+            &[
+                (counts.flaky, "flaky"),
+                (counts.leaked, "leaky"),
+                (counts.timed_out, "timed out"),
+                (counts.xfailed, "failed as expected"),
+                (counts.xpassed, "passed unexpectedly"),
+            ],
+        ),
         part(counts.failed, "failed"),
+        part(counts.interrupted, "interrupted"),
         part(counts.skipped_by_body, "skipped itself"),
     ];
     let run = match counts.run {
@@ -82,7 +92,7 @@ fn joined(parts: &[String]) -> String {
 
 /// A backend that ran nothing is not green.
 fn style_of(counts: &BackendCounts) -> Style {
-    match (counts.failed, counts.run) {
+    match (counts.failed, counts.run - counts.interrupted) {
         (0, 0) => ODD,
         (0, _) => GOOD,
         (_, _) => BAD,
@@ -95,8 +105,12 @@ fn total(backends: &[BackendCounts]) -> BackendCounts {
         run: sum.run + counts.run,
         passed: sum.passed + counts.passed,
         failed: sum.failed + counts.failed,
+        interrupted: sum.interrupted + counts.interrupted,
+        flaky: sum.flaky + counts.flaky,
         leaked: sum.leaked + counts.leaked,
+        timed_out: sum.timed_out + counts.timed_out,
         xfailed: sum.xfailed + counts.xfailed,
+        xpassed: sum.xpassed + counts.xpassed,
         skipped_by_body: sum.skipped_by_body + counts.skipped_by_body,
         skipped_by_needs: sum.skipped_by_needs + counts.skipped_by_needs,
         skipped_by_mark: sum.skipped_by_mark + counts.skipped_by_mark,

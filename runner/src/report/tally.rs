@@ -1,8 +1,11 @@
 //! Counts events: per backend for the summary, cell by cell for the matrix.
+//!
+//! A case counts once in each round of stress, with the last of its tries. A try that is followed
+//! by another one counts for nothing by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use runner_core::event::{BackendCounts, Event, Finished, SkipCause};
+use runner_core::event::{BackendCounts, CaseName, Event, Finished, SkipCause};
 use runner_core::outcome::{Outcome, Standing};
 
 /// What has become of the cases so far.
@@ -11,6 +14,11 @@ pub struct Tally {
     backends: Vec<BackendCounts>,
     rows: BTreeMap<Row, Vec<Cell>>,
     finished: usize,
+    /// Last tries of cases that wait for another one.
+    waiting: BTreeMap<CaseName, Finished>,
+    /// One for each case that fails the run, in the order they did first.
+    failures: Vec<Finished>,
+    failed_once: BTreeSet<CaseName>,
 }
 
 /// A test with its axis values: what the columns of the matrix have in common.
@@ -20,7 +28,7 @@ pub(super) struct Row {
     pub(super) name: String,
 }
 
-/// What became of one case.
+/// What became of one case; of its worst round, if there were several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cell {
     pub(super) backend: String,
@@ -28,7 +36,14 @@ pub(super) struct Cell {
     pub(super) standing: Standing,
     /// Why, where there is more to say than the word.
     pub(super) reason: Option<String>,
+    /// How many rounds there were …
+    pub(super) rounds: usize,
+    /// … and how many of them failed.
+    pub(super) failed: usize,
 }
+
+/// The word for what passed only when it was tried again.
+pub(super) const FLAKY: &str = "FLAKY";
 
 impl Tally {
     /// Takes one event in.
@@ -41,25 +56,19 @@ impl Tally {
                 };
                 self.backends = backends.iter().map(empty).collect();
             }
-            Event::CaseSkipped { case, cause, reason } => {
-                let counts = self.counts(&case.backend);
-                match cause {
-                    SkipCause::Needs => counts.skipped_by_needs += 1,
-                    SkipCause::Mark => counts.skipped_by_mark += 1,
-                    SkipCause::Ignored => counts.ignored += 1,
-                    SkipCause::Unavailable => counts.unavailable += 1,
-                }
-                let cell = Cell {
-                    backend: case.backend.clone(),
-                    word: word_of(*cause),
-                    standing: Standing::Neutral,
-                    reason: Some(reason.clone()),
-                };
-                self.put(Row::of(&case.suite, &case.id, &case.test, &case.backend), cell);
+            Event::CaseSkipped { case, cause, reason } => self.on_skipped(case, *cause, reason),
+            Event::AttemptFinished(finished) if finished.is_last() => self.on_last(finished),
+            Event::AttemptFinished(finished) => {
+                self.waiting.insert(finished.case.clone(), finished.as_ref().clone());
             }
-            Event::AttemptFinished(finished) => self.on_finished(finished),
+            Event::RetryForgone { case } => {
+                if let Some(finished) = self.waiting.remove(case) {
+                    self.on_last(&finished);
+                }
+            }
             Event::AttemptStarted { .. }
             | Event::AttemptSlow { .. }
+            | Event::RunCut { .. }
             | Event::InterruptRequested { .. }
             | Event::SupervisorLost { .. }
             | Event::RunFinished { .. }
@@ -72,58 +81,90 @@ impl Tally {
         &self.backends
     }
 
-    /// Attempts that are over.
+    /// Cases that are over, each as often as there were rounds.
     pub fn finished(&self) -> usize {
         self.finished
     }
 
-    /// Cases that fail the run.
+    /// Cases that fail the run, each as often as it did.
     pub fn failed(&self) -> usize {
         self.backends.iter().map(|counts| counts.failed).sum()
+    }
+
+    /// Cases that ended only because the run did.
+    pub fn interrupted(&self) -> usize {
+        self.backends.iter().map(|counts| counts.interrupted).sum()
+    }
+
+    /// The last try of each case that fails the run, of the first round in which it did.
+    pub fn failures(&self) -> &[Finished] {
+        &self.failures
     }
 
     pub(super) fn rows(&self) -> &BTreeMap<Row, Vec<Cell>> {
         &self.rows
     }
 
-    fn on_finished(&mut self, finished: &Finished) {
-        self.finished += 1;
-        let standing = finished.outcome.standing(finished.leak);
-        let case = &finished.case;
+    fn on_skipped(&mut self, case: &CaseName, cause: SkipCause, reason: &str) {
         let counts = self.counts(&case.backend);
+        match cause {
+            SkipCause::Needs => counts.skipped_by_needs += 1,
+            SkipCause::Mark => counts.skipped_by_mark += 1,
+            SkipCause::Ignored => counts.ignored += 1,
+            SkipCause::Unavailable => counts.unavailable += 1,
+        }
+        self.put(
+            Row::of(case),
+            Cell {
+                backend: case.backend.clone(),
+                word: word_of(cause),
+                standing: Standing::Neutral,
+                reason: Some(reason.to_owned()),
+                rounds: 1,
+                failed: 0,
+            },
+        );
+    }
+
+    fn on_last(&mut self, finished: &Finished) {
+        self.finished += 1;
+        self.waiting.remove(&finished.case);
+        let standing = finished.standing();
+        let note = Note::on(&finished.outcome);
+        let counts = self.counts(&finished.case.backend);
         counts.run += 1;
         match standing {
             Standing::Good => counts.passed += 1,
             Standing::Bad => counts.failed += 1,
             Standing::Neutral => counts.skipped_by_body += 1,
+            Standing::Cut => counts.interrupted += 1,
         }
-        match &finished.outcome {
-            Outcome::Leak { .. } if standing == Standing::Good => counts.leaked += 1,
-            Outcome::Xfail { .. } => counts.xfailed += 1,
-            Outcome::Pass
-            | Outcome::Fail { .. }
-            | Outcome::ExitedEarly { .. }
-            | Outcome::Signalled { .. }
-            | Outcome::Timeout
-            | Outcome::Leak { .. }
-            | Outcome::Skipped { .. }
-            | Outcome::Xpass { .. }
-            | Outcome::Unavailable { .. }
-            | Outcome::SetupError { .. }
-            | Outcome::Interrupted
-            | Outcome::RunnerFault { .. } => {}
+        if standing == Standing::Good {
+            counts.flaky += usize::from(finished.is_flaky());
+            if let Some(count) = note.count {
+                *count(counts) += 1;
+            }
         }
         let cell = Cell {
-            backend: case.backend.clone(),
-            word: finished.outcome.word(),
+            backend: finished.case.backend.clone(),
+            word: if finished.is_flaky() { FLAKY } else { finished.outcome.word() },
             standing,
-            reason: reason_of(&finished.outcome),
+            reason: note.reason.map(str::to_owned),
+            rounds: 1,
+            failed: usize::from(standing == Standing::Bad),
         };
-        self.put(Row::of(&case.suite, &case.id, &case.test, &case.backend), cell);
+        self.put(Row::of(&finished.case), cell);
+        if standing == Standing::Bad && self.failed_once.insert(finished.case.clone()) {
+            self.failures.push(finished.clone());
+        }
     }
 
     fn put(&mut self, row: Row, cell: Cell) {
-        self.rows.entry(row).or_default().push(cell);
+        let cells = self.rows.entry(row).or_default();
+        match cells.iter_mut().find(|other| other.backend == cell.backend) {
+            Some(other) => other.merge(cell),
+            None => cells.push(cell),
+        }
     }
 
     /// A log may name a backend its header does not; it gets a column all the same.
@@ -138,30 +179,70 @@ impl Tally {
     }
 }
 
-impl Row {
-    fn of(suite: &str, id: &str, test: &str, backend: &str) -> Self {
-        let axes = id.strip_prefix(test).and_then(|rest| rest.strip_prefix("::"));
-        let axes = axes.and_then(|rest| rest.strip_prefix(backend)).unwrap_or_default();
-        Self { suite: suite.to_owned(), name: format!("{test}{axes}") }
+impl Cell {
+    /// The worse of two rounds is what is shown.
+    fn merge(&mut self, other: Self) {
+        let (rounds, failed) = (self.rounds + other.rounds, self.failed + other.failed);
+        if other.weight() > self.weight() {
+            *self = other;
+        }
+        (self.rounds, self.failed) = (rounds, failed);
+    }
+
+    fn weight(&self) -> u8 {
+        match self.standing {
+            Standing::Good if self.word == "PASS" => 0,
+            Standing::Good | Standing::Neutral => 1,
+            Standing::Cut => 2,
+            Standing::Bad => 3,
+        }
     }
 }
 
-/// Only what the word does not say and the failure blocks do not tell.
-fn reason_of(outcome: &Outcome) -> Option<String> {
-    match outcome {
-        Outcome::Skipped { reason }
-        | Outcome::Xfail { reason }
-        | Outcome::Unavailable { reason } => Some(reason.clone()),
-        Outcome::Pass
-        | Outcome::Fail { .. }
-        | Outcome::ExitedEarly { .. }
-        | Outcome::Signalled { .. }
-        | Outcome::Timeout
-        | Outcome::Leak { .. }
-        | Outcome::Xpass { .. }
-        | Outcome::SetupError { .. }
-        | Outcome::Interrupted
-        | Outcome::RunnerFault { .. } => None,
+impl Row {
+    fn of(CaseName { suite, id, test, backend }: &CaseName) -> Self {
+        let axes = id.strip_prefix(test.as_str()).and_then(|rest| rest.strip_prefix("::"));
+        let axes = axes.and_then(|rest| rest.strip_prefix(backend.as_str())).unwrap_or_default();
+        Self { suite: suite.clone(), name: format!("{test}{axes}") }
+    }
+}
+
+/// What is noted about an outcome beside its standing.
+struct Note<'a> {
+    /// What it adds one to, where the case fails nothing.
+    count: Option<fn(&mut BackendCounts) -> &mut usize>,
+    /// What the word does not say and the failure blocks do not tell.
+    reason: Option<&'a str>,
+}
+
+impl<'a> Note<'a> {
+    const NOTHING: Self = Self { count: None, reason: None };
+
+    fn on(outcome: &'a Outcome) -> Self {
+        match outcome {
+            Outcome::Leak { .. } => {
+                Self { count: Some(|counts| &mut counts.leaked), ..Self::NOTHING }
+            }
+            Outcome::Timeout => {
+                Self { count: Some(|counts| &mut counts.timed_out), ..Self::NOTHING }
+            }
+            Outcome::Xfail { reason } => {
+                Self { count: Some(|counts| &mut counts.xfailed), reason: Some(reason) }
+            }
+            Outcome::Xpass { .. } => {
+                Self { count: Some(|counts| &mut counts.xpassed), ..Self::NOTHING }
+            }
+            Outcome::Skipped { reason } | Outcome::Unavailable { reason } => {
+                Self { reason: Some(reason), ..Self::NOTHING }
+            }
+            Outcome::Pass
+            | Outcome::Fail { .. }
+            | Outcome::ExitedEarly { .. }
+            | Outcome::Signalled { .. }
+            | Outcome::SetupError { .. }
+            | Outcome::Interrupted
+            | Outcome::RunnerFault { .. } => Self::NOTHING,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use runner_core::event::{
     BackendCounts, CaseName, EVENT_VERSION, Event, Finished, Interrupt, SkipCause,
 };
-use runner_core::outcome::{LeakPolicy, Outcome};
+use runner_core::outcome::{LeakPolicy, Outcome, Policy};
 use runner_core::protocol::Process;
 
 use super::bar::Running;
@@ -32,20 +32,24 @@ fn started(suites: usize, to_run: usize) -> Event {
         to_run,
         slots: 2,
         seed: 7,
+        stress: None,
     }
 }
 
 fn attempt(test: &str, backend: &str) -> Event {
-    Event::AttemptStarted { case: case(test, backend), attempt: 1, slot: 0 }
+    Event::AttemptStarted { case: case(test, backend), attempt: 1, round: 1, slot: 0 }
 }
 
 fn finished(test: &str, backend: &str, outcome: Outcome) -> Finished {
     Finished {
         case: case(test, backend),
         attempt: 1,
+        attempts: 1,
+        round: 1,
+        retry: None,
         slot: 0,
         outcome,
-        leak: LeakPolicy::Fail,
+        policy: Policy::STRICT,
         duration: Duration::from_millis(1234),
         output: None,
         hang_report: None,
@@ -154,6 +158,7 @@ fn an_interrupted_run_says_what_was_not_started() {
         Event::AttemptSlow {
             case: case("a::b", "exec"),
             attempt: 1,
+            round: 1,
             elapsed: Duration::from_secs(10),
         },
         Event::InterruptRequested { signal: 2, answer: Interrupt::Ask },
@@ -189,7 +194,7 @@ fn a_failure_shows_the_end_of_its_output_and_the_beginning_of_its_report() {
 #[test]
 fn a_warned_leak_is_named_but_fails_nothing() {
     let mut leaky = finished("a::b", "exec", Outcome::Leak { processes: Vec::new() });
-    leaky.leak = LeakPolicy::Warn;
+    leaky.policy.leak = LeakPolicy::Warn;
     let text = shown(vec![started(1, 1), Event::AttemptFinished(Box::new(leaky))]);
     assert!(text.contains("LEAK"), "{text}");
     assert!(!text.contains("again:"), "{text}");

@@ -238,7 +238,7 @@ fn a_truncated_or_newer_recording_is_one_clear_message() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("events.jsonl:6 is no event"), "{}", run.stderr);
     assert!(run.stdout.contains("2 of 3 cases failed"), "{}", run.stdout);
-    workspace.record("2026-01-02T00-00-00-000-bbbbbb", "{\"event\":\"x\",\"version\":2}\n");
+    workspace.record("2026-01-02T00-00-00-000-bbbbbb", "{\"event\":\"x\",\"version\":99}\n");
     for arguments in [&["triage"][..], &["--last-failed"]] {
         let run = workspace.runner(arguments);
         assert_eq!(run.code, 96, "{}", run.stderr);

@@ -8,8 +8,9 @@ use std::time::Duration;
 use runner::execute::{KeepOutput, Limits, RawOutput, RunEnd, SuiteBinary, Summary, run};
 use runner_core::event::Event;
 use runner_core::expand::{Case, Plan};
-use runner_core::outcome::{Expectation, LeakPolicy};
-use runner_core::protocol::Capture;
+use runner_core::manifest::{Retries, ThreadsRequired};
+use runner_core::outcome::{Expectation, Policy};
+use runner_core::protocol::{Capture, MAX_PROCESSES, Resources};
 use runner_core::test::Place;
 use serde::{Deserialize, Serialize};
 
@@ -129,7 +130,13 @@ fn case(suite: &str, name: &str) -> Case {
         grace: Duration::from_millis(100),
         leak_after: Duration::from_millis(10),
         group: None,
-        leak: LeakPolicy::Fail,
+        policy: Policy::STRICT,
+        retries: Retries::NONE,
+        threads_required: ThreadsRequired::Count(1),
+        priority: 0,
+        max_processes: MAX_PROCESSES,
+        leak_allow: Default::default(),
+        resources: Resources::Ignore,
         capture: Capture::Sys,
         env: vec![("SPAWN_BACKEND".into(), "fork".into())],
         marks: Default::default(),

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::*;
 use crate::diagnostic::Source;
 use crate::filter::{Filter, Position};
-use crate::manifest::{Group, Threads};
 use crate::protocol::{HarnessKind, PROTOCOL_VERSION, Panics};
 use crate::test::{Mark, MarkKind, ModuleMarks};
 
@@ -16,9 +15,13 @@ aliases = ["subint_fork"]
 provides = ["process", "killable"]
 env = { MODE = "warm" }
 
+[test-groups.serial]
+max-threads = 1
+
 [backends.exec]
 provides = ["process"]
 timeout-multiplier = 2
+group = "serial"
 
 [backends.thread]
 aliases = ["subint"]
@@ -42,12 +45,8 @@ slow-timeout = { period = "10s", terminate-after = 3, grace-period = "1s" }
 
 fn manifest(more: &str) -> Manifest {
     let source = Source { name: "runner.toml".into(), text: format!("{BACKENDS}{more}") };
-    let mut manifest = Manifest::parse(PathBuf::from("/w/runner.toml"), &Arc::new(source))
-        .unwrap_or_else(|errors| panic!("{errors}"));
-    // Files cannot say so yet.
-    manifest.groups = vec![Group { name: "serial".into(), max_threads: Threads::Count(1) }];
-    manifest.backends[1].group = Some("serial".into());
-    manifest
+    Manifest::parse(PathBuf::from("/w/runner.toml"), &Arc::new(source))
+        .unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 fn options(manifest: &Manifest) -> Options {
@@ -57,6 +56,9 @@ fn options(manifest: &Manifest) -> Options {
         timeout_scale: 1.0,
         capture: None,
         leak: None,
+        flaky: None,
+        retries: None,
+        resources: Resources::Ignore,
     }
 }
 
@@ -214,7 +216,7 @@ fn an_override_outranks_the_profile_and_no_mark() {
     let cases_plain = cases(&manifest, &plain);
     assert_eq!(reason(&on(&cases_plain, "thread").plan), "from the manifest");
     assert_eq!(on(&cases_plain, "fork").timeout, Duration::from_secs(4));
-    assert_eq!(on(&cases_plain, "fork").leak, LeakPolicy::Warn);
+    assert_eq!(on(&cases_plain, "fork").policy.leak, LeakPolicy::Warn);
     let marked = test("a::x", vec![mark(5, skip("thread", Some("nearer"))), mark(6, timeout(9))]);
     let cases_marked = cases(&manifest, &listing(vec![marked], vec![]));
     assert_eq!(reason(&on(&cases_marked, "thread").plan), "nearer");
@@ -259,7 +261,7 @@ fn a_mark_without_a_reason_is_quoted() {
     let cases = cases(&manifest, &listing(tests, modules));
     let reasons: Vec<_> = cases.iter().map(|case| reason(&case.plan)).collect();
     let module = "`marks! { skip_on_backend(\"exec\") }` at src/a.rs:2";
-    let file = "`skip-on-backend` at runner.toml:31";
+    let file = "`skip-on-backend` at runner.toml:35";
     let ignore = "`#[ignore]` at src/a.rs:12";
     let expected = [
         "",
@@ -308,7 +310,7 @@ fn deadlines_are_multiplied_and_scaled() {
     assert_eq!(on(&scaled, "exec").slow_after, Duration::from_secs(60));
     assert_eq!(on(&scaled, "exec").grace, Duration::from_secs(1), "asking takes no longer");
     // Total: no factor makes a clock overflow.
-    assert_eq!(expand_at(f64::MAX)[0].timeout, LONGEST);
+    assert_eq!(expand_at(f64::MAX)[0].timeout, deadlines::LONGEST);
 }
 
 #[test]

@@ -3,7 +3,9 @@
 //! Sections are read in the order of what they refer to: backends before what names backends.
 
 mod backend;
+mod clocks;
 mod profile;
+mod schedule;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,10 +99,7 @@ fn check_not_empty(root: &Table<'_>, manifest: &Manifest) {
     }
 }
 
-/// Read and refused: nothing holds the cases of a group back from one another yet, and a limit
-/// that limits nothing is a trap.
 fn group(name: &Located<String>, table: Table<'_>) -> Option<Group> {
-    table.reader().wrong(&name.span, "groups with limits cannot be done yet");
     let max_threads = table.demand("max-threads").and_then(|value| threads(&value));
     table.close();
     Some(Group { name: name.value.clone(), max_threads: max_threads? })

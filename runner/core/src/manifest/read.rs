@@ -127,6 +127,11 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// Notes an error about the table as a whole.
+    pub(super) fn wrong(&self, message: &str) {
+        self.reader.wrong(&self.span, format!("{}: {message}", self.title));
+    }
+
     /// The value of a key that must be there.
     pub(super) fn demand(&self, key: &'static str) -> Option<Value<'a>> {
         let value = self.get(key);
@@ -345,6 +350,15 @@ impl<'a> Value<'a> {
             .collect();
         words.sort_by_key(|word| word.span.start);
         words
+    }
+
+    /// Notes an error about this value: it "must be …".
+    pub(super) fn wrong(&self, what: &str) {
+        self.reader.wrong(&self.span, format!("`{}` {what}", self.name));
+    }
+
+    pub(super) fn is_table(&self) -> bool {
+        self.value.is_table()
     }
 
     pub(super) fn is_string(&self) -> bool {

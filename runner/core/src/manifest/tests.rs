@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::diagnostic::{Source, Style};
+use crate::outcome::{FlakyPolicy, TimeoutPolicy};
+use crate::protocol::MAX_PROCESSES;
 use crate::test::MarkKind;
 
 fn parse(text: &str) -> Result<Manifest, Diagnostics> {
@@ -63,7 +65,9 @@ fn what_is_not_said_has_a_default() {
     for name in ["default", "ci"] {
         let profile = manifest.profile(name).expect("built in");
         assert_eq!(profile.slow.deadline, Duration::from_secs(60));
-        assert_eq!(profile.max_fail, None);
+        assert_eq!(profile.fail_fast, None);
+        assert_eq!(profile.retries, Retries::NONE);
+        assert_eq!(profile.max_processes, MAX_PROCESSES);
         assert_eq!(profile.leak.policy, LeakPolicy::Fail);
     }
 }
@@ -126,11 +130,70 @@ fn a_profile_inherits_what_it_does_not_say() {
     assert_eq!(nightly.leak.policy, LeakPolicy::Warn);
     assert_eq!(nightly.leak.period, Duration::from_millis(300));
     assert_eq!(nightly.threads, Threads::CpusLess(1));
-    assert_eq!(nightly.max_fail, None);
+    assert_eq!(nightly.fail_fast, None);
     let [own, inherited] = nightly.overrides.as_slice() else { panic!("{nightly:?}") };
     assert_eq!(own.slow.map(|slow| slow.deadline), Some(Duration::from_secs(120)));
     assert_eq!(inherited.marks[0].kind, MarkKind::Ignore { reason: Some("slow".into()) });
-    assert_eq!(manifest.profile("default").expect("there").max_fail, Some(1));
+    let limit = FailFast { max_fail: 1, terminate: Terminate::Wait };
+    assert_eq!(manifest.profile("default").expect("there").fail_fast, Some(limit));
+}
+
+#[test]
+fn scheduling_is_said_as_nextest_says_it() {
+    let manifest = good(&small(
+        r#"
+        [test-groups.serial]
+        max-threads = 1
+        [test-groups.wide]
+        max-threads = "num-cpus"
+        [profile.default]
+        retries = { backoff = "exponential", count = 3, delay = "1s", max-delay = "10s", jitter = true }
+        flaky-result = "fail"
+        threads-required = 2
+        fail-fast = { max-fail = 5, terminate = "immediate" }
+        global-timeout = "1h"
+        max-processes = 64
+        leak.allow = ["gpg-agent *"]
+        slow-timeout = { period = "5s", on-timeout = "pass" }
+        [profile.nightly]
+        retries = 2
+        [[profile.nightly.overrides]]
+        filter = "test(a)"
+        retries = { backoff = "fixed", count = 1, delay = "500ms" }
+        flaky-result = "pass"
+        threads-required = "num-test-threads"
+        priority = -3
+        test-group = "serial"
+        max-processes = 8
+        leak = { allow = [] }
+        "#,
+    ));
+    let limits: Vec<_> = manifest.groups.iter().map(|group| group.max_threads).collect();
+    assert_eq!(limits, [Threads::Count(1), Threads::Cpus]);
+    let default = manifest.profile("default").expect("built in");
+    let backoff = Backoff::Exponential {
+        first: Duration::from_secs(1),
+        longest: Some(Duration::from_secs(10)),
+    };
+    assert_eq!(default.retries, Retries { count: 3, backoff, jitter: Jitter::Half });
+    assert_eq!(default.flaky, FlakyPolicy::Fail);
+    assert_eq!(default.slow.policy, TimeoutPolicy::Warn);
+    let nightly = manifest.profile("nightly").expect("declared");
+    assert_eq!(nightly.retries, Retries::immediate(2));
+    assert_eq!(nightly.threads_required, ThreadsRequired::Count(2));
+    let limit = FailFast { max_fail: 5, terminate: Terminate::Immediate };
+    assert_eq!(nightly.fail_fast, Some(limit));
+    assert_eq!(nightly.global_timeout, Some(Duration::from_secs(3600)));
+    assert_eq!((nightly.max_processes, nightly.leak_allow.len()), (64, 1));
+    assert_eq!(nightly.slow.policy, TimeoutPolicy::Warn);
+    let [rule] = nightly.overrides.as_slice() else { panic!("{nightly:?}") };
+    let backoff = Backoff::Fixed(Duration::from_millis(500));
+    assert_eq!(rule.retries, Some(Retries { count: 1, backoff, jitter: Jitter::None }));
+    assert_eq!(rule.flaky, Some(FlakyPolicy::Pass));
+    assert_eq!(rule.threads_required, Some(ThreadsRequired::TestThreads));
+    assert_eq!((rule.priority, rule.max_processes), (Some(-3), Some(8)));
+    assert_eq!(rule.marks[0].kind, MarkKind::Group("serial".into()));
+    assert_eq!(rule.leak_allow.as_deref(), Some(&[][..]));
 }
 
 #[test]
@@ -168,7 +231,7 @@ backends = ["frok"]
 capture = "sis"
 [profile.default]
 slow-timeout = "10 parsecs"
-retries = 2
+archive = {}
 [[profile.default.overrides]]
 filter = "test(x) and backend(frok)"
 skip-on-backend = { raeson = "" }
@@ -187,7 +250,7 @@ skip-on-backend = { raeson = "" }
         "13:13 no backend is called `frok` | did you mean `fork`?",
         "14:11 `capture` cannot be `sis` | did you mean `sys`?",
         "16:16 `10 parsecs` is no span of time | write `\"60s\"`, `\"1m 30s\"`, `\"100ms\"`",
-        "17:1 `retries` is known to nextest and not obeyed here | take it out: a key that does nothing is a trap",
+        "17:1 `archive` is known to nextest and not obeyed here | take it out: a key that does nothing is a trap",
         "19:31 no backend matches `frok` | did you mean `fork`?",
         "20:21 `skip-on-backend` has no key `raeson` | did you mean `reason`?",
         "21:2 the manifest has no key `profil` | did you mean `profile`?",
@@ -235,7 +298,9 @@ fn single_errors() {
             "[backends.a]\ngroup = 'gpu'",
             "2:9 no `[test-groups.gpu]` says what this group's limit is",
         ),
-        ("[test-groups.gpu]\nmax-threads = 1", "1:14 groups with limits cannot be done yet"),
+        ("[test-groups.gpu]", "1:14 [test-groups.gpu] says no `max-threads`"),
+        ("[test-groups.gpu]\nmax-threads = 0", "2:15 no threads run no tests"),
+        ("[test-groups.'@gpu']\nmax-threads = 1", "1:14 `@gpu` is no name for a group"),
         ("[profile.default]\ntest-threads = 0", "2:16 no threads run no tests"),
         ("[profile.default]\ntest-threads = 'cpus'", "2:16 `test-threads` cannot be `cpus`"),
         ("[profile.default]\ninherits = 'ci'", "2:12 `default` inherits from nobody"),
@@ -249,8 +314,54 @@ fn single_errors() {
         ),
         ("[profile.a]\nslow-timeout = '0s'", "2:16 `slow-timeout` must be above 0"),
         (
-            "[profile.a]\nslow-timeout = { period = '1s', on-timeout = 'pass' }",
-            "2:33 `on-timeout` is known to nextest",
+            "[profile.a]\nslow-timeout = { period = '1s', on-timeout = 'skip' }",
+            "2:46 `on-timeout` cannot be `skip`",
+        ),
+        ("[profile.a]\nretries = -1", "2:11 `retries` must be a number from 0 on"),
+        ("[profile.a]\nretries = 'two'", "2:11 `retries` must be an integer"),
+        ("[profile.a]\nretries = {}", "2:11 `retries` says no `backoff`"),
+        (
+            "[profile.a]\nretries = { backoff = 'fixd', count = 1, delay = '1s' }",
+            "2:23 `backoff` cannot be `fixd` | did you mean `fixed`?",
+        ),
+        (
+            "[profile.a]\nretries = { backoff = 'fixed', count = 1, max-delay = '1s' }",
+            "2:43 `retries` has no key `max-delay`",
+        ),
+        (
+            "[profile.a]\nretries = { backoff = 'fixed', count = 1, jitter = true }",
+            "2:11 `retries`: `jitter` of no delay is no delay",
+        ),
+        (
+            "[profile.a]\nretries = { backoff = 'exponential', count = 1 }",
+            "2:11 `retries` says no `delay`",
+        ),
+        (
+            "[profile.a]\nretries = { backoff = 'exponential', count = 1, delay = '2s', max-delay = '1s' }",
+            "2:11 `retries`: `max-delay` is shorter than `delay`",
+        ),
+        ("[profile.a]\nflaky-result = 'warn'", "2:16 `flaky-result` cannot be `warn`"),
+        ("[profile.a]\nthreads-required = 0", "2:20 `threads-required` must be above 0"),
+        (
+            "[profile.a]\nthreads-required = 'num-test-thread'",
+            "2:20 `threads-required` cannot be `num-test-thread` | did you mean `num-test-threads`?",
+        ),
+        (
+            "[profile.a]\nfail-fast = { max-fail = 1, terminate = 'now' }",
+            "2:41 `terminate` cannot be `now`",
+        ),
+        ("[profile.a]\nglobal-timeout = '0s'", "2:18 `global-timeout` must be above 0"),
+        ("[profile.a]\nmax-processes = 0", "2:17 `max-processes` must be a number from 1 on"),
+        ("[profile.a]\nleak.allow = 'x'", "2:14 `allow` must be a list of strings"),
+        ("[profile.a]\nleak.alow = []", "2:1 `leak` says no `allow`"),
+        ("[profile.a]\npriority = 1", "2:1 [profile.a] has no key `priority`"),
+        (
+            "[[profile.a.overrides]]\nfilter = 'all()'\npriority = 101",
+            "3:12 `priority` must be between -100 and 100",
+        ),
+        (
+            "[profile.a]\nrun-extra-args = ['x']",
+            "2:1 `run-extra-args` is known to nextest and not obeyed here",
         ),
         ("[profile.a]\ndefault-filter = 'default()'", "2:19 `default()` within the default filter"),
         (

@@ -3,14 +3,23 @@
 //! A profile says only what differs; the rest it inherits, from `default` in the end. What both
 //! built-in profiles say is in [`Profile::built_in`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::backend::{check_known, known_group};
+use super::clocks::{SaidLeak, SaidSlow, leak_timeout, slow_timeout};
+use super::schedule::{
+    SaidFailFast, fail_fast, flaky_result, leak_allow, max_processes, priority, retries,
+    threads_required,
+};
 use super::threads;
 use crate::filter::{Filter, Position};
 use crate::manifest::read::{Located, Reader, Table, Value};
-use crate::manifest::{LeakTimeout, Manifest, Override, Profile, SlowTimeout, Threads};
-use crate::outcome::LeakPolicy;
+use crate::manifest::{
+    LeakTimeout, Manifest, Override, Profile, Retries, SlowTimeout, Threads, ThreadsRequired,
+};
+use crate::outcome::{FlakyPolicy, LeakPolicy, TimeoutPolicy};
+use crate::protocol::MAX_PROCESSES;
 use crate::test::{Mark, MarkKind};
 
 /// The profile that all others inherit from in the end.
@@ -22,15 +31,11 @@ const REFUSED: &[&str] = &[
     "bench",
     "failure-output",
     "final-status-level",
-    "flaky-result",
-    "global-timeout",
     "junit",
-    "retries",
     "run-extra-args",
     "scripts",
     "status-level",
     "success-output",
-    "threads-required",
 ];
 
 /// The same, within an override.
@@ -38,14 +43,10 @@ const REFUSED_IN_OVERRIDE: &[&str] = &[
     "bench",
     "default-filter",
     "failure-output",
-    "flaky-result",
     "junit",
     "platform",
-    "priority",
-    "retries",
     "run-extra-args",
     "success-output",
-    "threads-required",
 ];
 
 /// What a profile of the file says itself.
@@ -55,29 +56,21 @@ struct Said {
     slow: Option<SaidSlow>,
     leak: Option<SaidLeak>,
     threads: Option<Threads>,
-    max_fail: Option<MaxFail>,
+    fail_fast: Option<SaidFailFast>,
+    global_timeout: Option<Duration>,
     default_filter: Option<Filter>,
+    schedule: SaidSchedule,
     overrides: Vec<SaidOverride>,
 }
 
-/// `fail-fast`, which must be able to say "no limit" over an inherited one.
-#[derive(Clone, Copy)]
-enum MaxFail {
-    After(usize),
-    Never,
-}
-
-#[derive(Clone, Copy, Default)]
-struct SaidSlow {
-    period: Option<Duration>,
-    terminate_after: Option<u32>,
-    grace: Option<Duration>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct SaidLeak {
-    period: Option<Duration>,
-    policy: Option<LeakPolicy>,
+/// What a profile says about all cases and an override about some.
+#[derive(Clone)]
+struct SaidSchedule {
+    retries: Option<Retries>,
+    flaky: Option<FlakyPolicy>,
+    threads_required: Option<ThreadsRequired>,
+    max_processes: Option<u32>,
+    leak_allow: Option<Arc<[String]>>,
 }
 
 struct SaidOverride {
@@ -85,6 +78,8 @@ struct SaidOverride {
     marks: Vec<Mark>,
     slow: Option<SaidSlow>,
     leak: Option<SaidLeak>,
+    schedule: SaidSchedule,
+    priority: Option<i8>,
 }
 
 /// Reads all profiles and fills in what they inherit.
@@ -115,7 +110,9 @@ fn profile(name: Located<String>, table: Table<'_>, manifest: &Manifest) -> Said
         slow: table.get("slow-timeout").and_then(|value| slow_timeout(&value)),
         leak: table.get("leak-timeout").and_then(|value| leak_timeout(&value)),
         threads: table.get("test-threads").and_then(|value| threads(&value)),
-        max_fail: table.get("fail-fast").and_then(|value| fail_fast(&value)),
+        fail_fast: table.get("fail-fast").and_then(|value| fail_fast(&value)),
+        global_timeout: table.get("global-timeout").and_then(|value| value.period()),
+        schedule: SaidSchedule::read(&table),
         default_filter: table
             .get("default-filter")
             .and_then(|value| filter(&value, Position::DefaultFilter, manifest)),
@@ -183,10 +180,17 @@ impl Profile {
                 period: Duration::from_secs(15),
                 deadline: Duration::from_secs(60),
                 grace: Duration::from_secs(2),
+                policy: TimeoutPolicy::Fail,
             },
             leak: LeakTimeout { period: Duration::from_millis(100), policy: LeakPolicy::Fail },
             threads: Threads::Cpus,
-            max_fail: None,
+            fail_fast: None,
+            global_timeout: None,
+            retries: Retries::NONE,
+            flaky: FlakyPolicy::Pass,
+            threads_required: ThreadsRequired::Count(1),
+            max_processes: MAX_PROCESSES,
+            leak_allow: Arc::default(),
             default_filter: None,
             overrides: Vec::new(),
         }
@@ -202,109 +206,57 @@ impl Said {
         let slow = self.slow.map_or(parent.slow, |said| said.over(parent.slow));
         let leak = self.leak.map_or(parent.leak, |said| said.over(parent.leak));
         let own = self.overrides.iter().map(|said| said.over(slow, leak));
+        let SaidSchedule { retries, flaky, threads_required, max_processes, leak_allow } =
+            self.schedule.clone();
         Profile {
             name: self.name.value.clone(),
             slow,
             leak,
             threads: self.threads.unwrap_or(parent.threads),
-            max_fail: self.max_fail.map_or(parent.max_fail, MaxFail::limit),
+            fail_fast: self.fail_fast.map_or(parent.fail_fast, SaidFailFast::limit),
+            global_timeout: self.global_timeout.or(parent.global_timeout),
+            retries: retries.unwrap_or(parent.retries),
+            flaky: flaky.unwrap_or(parent.flaky),
+            threads_required: threads_required.unwrap_or(parent.threads_required),
+            max_processes: max_processes.unwrap_or(parent.max_processes),
+            leak_allow: leak_allow.unwrap_or_else(|| Arc::clone(&parent.leak_allow)),
             default_filter: self.default_filter.clone().or_else(|| parent.default_filter.clone()),
             overrides: own.chain(parent.overrides.iter().cloned()).collect(),
         }
     }
 }
 
-impl MaxFail {
-    fn limit(self) -> Option<usize> {
-        match self {
-            Self::After(count) => Some(count),
-            Self::Never => None,
-        }
-    }
-}
-
-impl SaidSlow {
-    /// nextest ends nothing that has no `terminate-after`. Here everything has a deadline: where
-    /// none is said the inherited one stays, made as long as the period if it is shorter.
-    fn over(self, parent: SlowTimeout) -> SlowTimeout {
-        let period = self.period.unwrap_or(parent.period);
-        let deadline = match self.terminate_after {
-            Some(periods) => period.saturating_mul(periods),
-            None => parent.deadline.max(period),
-        };
-        SlowTimeout { period, deadline, grace: self.grace.unwrap_or(parent.grace) }
-    }
-}
-
-impl SaidLeak {
-    fn over(self, parent: LeakTimeout) -> LeakTimeout {
-        LeakTimeout {
-            period: self.period.unwrap_or(parent.period),
-            policy: self.policy.unwrap_or(parent.policy),
+impl SaidSchedule {
+    fn read(table: &Table<'_>) -> Self {
+        Self {
+            retries: table.get("retries").and_then(|value| retries(&value)),
+            flaky: table.get("flaky-result").and_then(|value| flaky_result(&value)),
+            threads_required: table
+                .get("threads-required")
+                .and_then(|value| threads_required(&value)),
+            max_processes: table.get("max-processes").and_then(|value| max_processes(&value)),
+            leak_allow: table.get("leak").and_then(|value| leak_allow(&value)),
         }
     }
 }
 
 impl SaidOverride {
     fn over(&self, slow: SlowTimeout, leak: LeakTimeout) -> Override {
+        let SaidSchedule { retries, flaky, threads_required, max_processes, leak_allow } =
+            self.schedule.clone();
         Override {
             filter: self.filter.clone(),
             marks: self.marks.clone(),
             slow: self.slow.map(|said| said.over(slow)),
             leak: self.leak.map(|said| said.over(leak)),
+            retries,
+            flaky,
+            threads_required,
+            priority: self.priority,
+            max_processes,
+            leak_allow,
         }
     }
-}
-
-/// `"60s"` or `{ period = "60s", terminate-after = 2, grace-period = "5s" }`.
-fn slow_timeout(value: &Value<'_>) -> Option<SaidSlow> {
-    if value.is_string() {
-        return Some(SaidSlow { period: value.period(), ..SaidSlow::default() });
-    }
-    let table = value.table("`slow-timeout`")?;
-    table.refuse(&["on-timeout"]);
-    let terminate_after = table.get("terminate-after").and_then(|value| value.count());
-    let said = SaidSlow {
-        period: table.demand("period").and_then(|value| value.period()),
-        terminate_after: terminate_after.map(|count| u32::try_from(count).unwrap_or(u32::MAX)),
-        grace: table.get("grace-period").and_then(|value| value.duration()),
-    };
-    table.close();
-    Some(said)
-}
-
-/// `"100ms"` or `{ period = "100ms", result = "fail" }`.
-fn leak_timeout(value: &Value<'_>) -> Option<SaidLeak> {
-    if value.is_string() {
-        return Some(SaidLeak { period: value.duration(), policy: None });
-    }
-    let table = value.table("`leak-timeout`")?;
-    let choices = [("fail", LeakPolicy::Fail), ("pass", LeakPolicy::Warn)];
-    let said = SaidLeak {
-        period: table.demand("period").and_then(|value| value.duration()),
-        policy: table.get("result").and_then(|value| value.choice(&choices)),
-    };
-    table.close();
-    Some(said)
-}
-
-/// `true`, `false` or `{ max-fail = 3 }`, `{ max-fail = "all" }`.
-fn fail_fast(value: &Value<'_>) -> Option<MaxFail> {
-    if value.is_boolean() {
-        let choice = if value.boolean()? { MaxFail::After(1) } else { MaxFail::Never };
-        return Some(choice);
-    }
-    let table = value.table("`fail-fast`")?;
-    table.refuse(&["terminate"]);
-    let limit = table.demand("max-fail").and_then(|value| {
-        if value.is_string() {
-            value.choice(&[("all", MaxFail::Never)])
-        } else {
-            value.count().map(MaxFail::After)
-        }
-    });
-    table.close();
-    limit
 }
 
 fn filter(value: &Value<'_>, position: Position, manifest: &Manifest) -> Option<Filter> {
@@ -330,8 +282,10 @@ fn said_override(table: Table<'_>, manifest: &Manifest) -> Option<SaidOverride> 
     let marks = marks(&table, manifest);
     let slow = table.get("slow-timeout").and_then(|value| slow_timeout(&value));
     let leak = table.get("leak-timeout").and_then(|value| leak_timeout(&value));
+    let schedule = SaidSchedule::read(&table);
+    let priority = table.get("priority").and_then(|value| priority(&value));
     table.close();
-    Some(SaidOverride { filter: filter?, marks, slow, leak })
+    Some(SaidOverride { filter: filter?, marks, slow, leak, schedule, priority })
 }
 
 fn marks(table: &Table<'_>, manifest: &Manifest) -> Vec<Mark> {
