@@ -6,15 +6,18 @@
 //!
 //! Beside the areas: [`attempt`] joins the harness to the runtime, [`actors`] are the few actors
 //! that several areas start, [`gate`] is where a test and its actors wait for each other,
-//! [`process`] is what `/proc` and signals say and do, [`shape`] writes an error's structure down.
+//! [`points`] cuts a program off at every point where it waits, [`process`] is what `/proc` and
+//! signals say and do, [`shape`] writes an error's structure down.
 
 mod actors;
 mod attempt;
 mod gate;
+mod points;
 mod process;
 mod shape;
 
 mod cancellation;
+mod every_point;
 mod faults;
 mod hygiene;
 mod local;

@@ -143,6 +143,16 @@ fn state(pid: i32, tid: i32) -> io::Result<char> {
     state.ok_or_else(|| io::Error::other(format!("a stat line of {tid}: {text}")))
 }
 
+/// A process in a few words, for who reads a failure.
+pub(crate) fn describe(pid: i32) -> String {
+    let state = state(pid, pid).unwrap_or('?');
+    let title = command_line(pid).unwrap_or_default();
+    match stat(pid) {
+        Ok(stat) => format!("{pid} {} `{title}` ({state}), child of {}", stat.command, stat.parent),
+        Err(_) => format!("{pid}, which is gone by now"),
+    }
+}
+
 /// Which thread of a process made each of its children.
 pub(crate) fn children_by_thread(pid: i32) -> io::Result<BTreeMap<i32, i32>> {
     let mut children = BTreeMap::new();
@@ -166,6 +176,12 @@ pub(crate) fn descendants(pid: i32) -> BTreeSet<i32> {
         next.extend(children.into_keys().filter(|child| found.insert(*child)));
     }
     found
+}
+
+/// The actors below a process that have come as far as to be named.
+pub(crate) fn actors_below(pid: i32) -> Vec<i32> {
+    let is_actor = |pid: &i32| command_line(*pid).is_ok_and(|line| line.starts_with("actor["));
+    descendants(pid).into_iter().filter(is_actor).collect()
 }
 
 pub(crate) fn threads(pid: i32) -> io::Result<BTreeSet<i32>> {

@@ -1,0 +1,188 @@
+//! Reference programs, interfered with at every point where they wait.
+
+use std::collections::BTreeSet;
+
+use runner::{Case, TestResult};
+use runtime::{Error, Nursery, Portal};
+
+use crate::actors::{Refused, pid, refuse};
+use crate::attempt::root_config;
+use crate::points::{
+    Choices, Interference, MOST_POINTS, Point, Program, Running, at_every_point, count_points, cut,
+    is_own, jittered, scope,
+};
+use crate::process;
+
+runner::marks! { timeout = "120s" }
+
+const PROGRAMS: [Program; 4] = [CALLS, NESTED, ONE_SHOTS, FAILING];
+
+/// A daemon, a few calls of it side by side, its end.
+const CALLS: Program = Program { name: "calls", body: calls };
+
+fn calls(n: &Nursery) -> Running<'_> {
+    Box::pin(async move {
+        let daemon = n.actor("daemon").expose::<pid>().await?;
+        let call = || daemon.call::<pid>(());
+        let (one, two, three) = tokio::join!(call(), call(), call());
+        assert_eq!((one?, two?), (daemon.call::<pid>(()).await?, three?));
+        daemon.cancel().await
+    })
+}
+
+/// Actors with actors of their own, two levels down, in nurseries inside each other.
+const NESTED: Program = Program { name: "nested", body: nested };
+
+fn nested(n: &Nursery) -> Running<'_> {
+    Box::pin(async move {
+        let outer = n.start::<Branch>("outer").await?;
+        runtime::nursery(async |n| {
+            let inner = n.start::<Branch>("inner").await?;
+            outer.ask().await?;
+            inner.ask().await?;
+            inner.cancel().await
+        })
+        .await?;
+        outer.ask().await?;
+        outer.cancel().await
+    })
+}
+
+/// Has one below it.
+struct Branch {
+    _nursery: Nursery,
+    leaf: Portal,
+}
+
+#[runtime::actor]
+impl Branch {
+    async fn new() -> runtime::Result<Branch> {
+        let nursery = Nursery::open()?;
+        let leaf = nursery.actor("leaf").expose::<pid>().await?;
+        Ok(Branch { _nursery: nursery, leaf })
+    }
+
+    async fn ask(&self) -> runtime::Result<u32> {
+        Ok(self.leaf.call::<pid>(()).await?)
+    }
+}
+
+/// Three functions, each in an actor of its own.
+const ONE_SHOTS: Program = Program { name: "one-shots", body: one_shots };
+
+fn one_shots(n: &Nursery) -> Running<'_> {
+    Box::pin(async move {
+        let (one, two) = tokio::join!(async { n.run_in_actor::<pid>("one", ()).await }, async {
+            n.run_in_actor::<pid>("two", ()).await
+        });
+        let (one, two) = (one?, two?);
+        two.result().await?;
+        n.run_in_actor::<pid>("three", ()).await?.await?;
+        one.result().await?;
+        Ok(())
+    })
+}
+
+/// One fails beside a daemon; that is what was expected, and then there is more to do.
+const FAILING: Program = Program { name: "failing", body: failing };
+
+fn failing(n: &Nursery) -> Running<'_> {
+    Box::pin(async move {
+        let outcome = runtime::nursery(async |n| {
+            n.actor("daemon").await?;
+            n.run_in_actor::<refuse>("one", (1,)).await?.await?;
+            Ok(())
+        })
+        .await;
+        match outcome {
+            Err(Error::Remote(remote)) if remote.downcast() == Some(Refused(1)) => {}
+            Err(other) => return Err(other),
+            Ok(()) => return Err(Error::message("the failure was lost")),
+        }
+        n.run_in_actor::<pid>("after", ()).await?.await?;
+        Ok(())
+    })
+}
+
+fn every_program(case: &Case, interference: Interference) -> TestResult {
+    for program in PROGRAMS {
+        at_every_point(case, program, interference)?;
+    }
+    Ok(())
+}
+
+#[runner::test]
+fn a_program_is_dropped(case: Case) -> TestResult {
+    every_program(&case, Interference::Drop)
+}
+
+#[runner::test]
+fn a_program_is_cancelled(case: Case) -> TestResult {
+    every_program(&case, Interference::Cancel)
+}
+
+#[runner::test]
+#[needs("process")]
+fn an_actor_of_a_program_is_killed(case: Case) -> TestResult {
+    every_program(&case, Interference::Kill)
+}
+
+/// Runs a program of [`PROGRAMS`] in this actor, and says whether its point was met.
+#[runtime::remote]
+async fn cut_here(program: usize, point: u64) -> runtime::Result<bool> {
+    match cut(scope(PROGRAMS[program]), Point::exactly(point)).await {
+        Some(outcome) => outcome.map(|()| false),
+        None => Ok(true),
+    }
+}
+
+/// An actor outlives what it drops: the teardowns of many are under way in it at a time. What had
+/// failed in a nursery that was then dropped is the actor's failure; the teardowns add none.
+#[runner::test]
+async fn programs_are_dropped_in_an_actor_that_goes_on() -> TestResult {
+    let before = process::descendants(process::own_pid());
+    let outcome = runtime::nursery(async |n| {
+        let actor = n.actor("actor").expose::<cut_here>().await?;
+        for program in 0..PROGRAMS.len() {
+            let mut point = 1;
+            while actor.call::<cut_here>((program, point)).await? {
+                point += 1;
+                assert!(point < MOST_POINTS);
+            }
+            assert!(point > 1, "{} never waits", PROGRAMS[program].name);
+        }
+        actor.cancel().await?;
+        assert_eq!(actor.teardown().map(|teardown| teardown.is_forced()), Some(false));
+        Ok(())
+    })
+    .await;
+    let failures = outcome.err().map(Error::into_leaves).unwrap_or_default();
+    assert!(failures.iter().all(is_own), "{failures:?}");
+    assert_eq!(process::descendants(process::own_pid()), before);
+    Ok(())
+}
+
+/// An engine that met the same few points in each would not have looked at the programs.
+#[runner::test]
+fn the_count_of_points_is_the_programs_own(case: Case) -> TestResult {
+    let config = root_config(&case)?;
+    let counts = PROGRAMS.map(|program| count_points(&config, program));
+    let counts = counts.into_iter().collect::<TestResult<BTreeSet<u64>>>()?;
+    println!("{counts:?}");
+    assert!(counts.len() > 1 && !counts.contains(&0), "{counts:?}");
+    Ok(())
+}
+
+#[runner::test]
+fn a_delayed_program_does_the_same(case: Case) -> TestResult {
+    const ROUNDS: usize = 5;
+    let config = root_config(&case)?;
+    let mut choices = Choices::new(case.seed());
+    for program in PROGRAMS.repeat(ROUNDS) {
+        let seed = choices.next();
+        let body = runtime::nursery(async |n| jittered((program.body)(n), seed).await);
+        let outcome = runtime::block_on_root(config.clone(), body)?;
+        outcome.map_err(|error| format!("{} with {seed}: {error:?}", program.name))?;
+    }
+    Ok(())
+}
