@@ -143,13 +143,13 @@ async fn programs_are_dropped_in_an_actor_that_goes_on() -> TestResult {
     let before = process::descendants(process::own_pid());
     let outcome = runtime::nursery(async |n| {
         let actor = n.actor("actor").expose::<cut_here>().await?;
-        for program in 0..PROGRAMS.len() {
+        for (index, program) in PROGRAMS.iter().enumerate() {
             let mut point = 1;
-            while actor.call::<cut_here>((program, point)).await? {
+            while actor.call::<cut_here>((index, point)).await? {
                 point += 1;
                 assert!(point < MOST_POINTS);
             }
-            assert!(point > 1, "{} never waits", PROGRAMS[program].name);
+            assert!(point > 1, "{} never waits", program.name);
         }
         actor.cancel().await?;
         assert_eq!(actor.teardown().map(|teardown| teardown.is_forced()), Some(false));

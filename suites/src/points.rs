@@ -411,7 +411,7 @@ pub(crate) async fn jittered<F: Future>(program: F, seed: u64) -> F::Output {
     let mut choices = Choices::new(seed);
     let mut program = Box::pin(program);
     poll_fn(|cx| {
-        if choices.next() % 4 == 0 {
+        if choices.next().is_multiple_of(4) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
