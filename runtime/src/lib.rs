@@ -85,7 +85,7 @@ pub use trace::ContextState;
 /// What the macros' output names. Not for use by hand, and free to change.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::boot::{TESTS, Test, before_main, run_main, run_test, run_test_root};
+    pub use crate::boot::{ACTOR_TESTS, Test, before_main, run_main, run_test, run_test_root};
     pub use crate::rpc::{ENTRIES, Entry, Fallible, Method, State};
     pub use linkme;
 }

@@ -17,6 +17,7 @@ mod process;
 mod shape;
 
 mod cancellation;
+mod error_types;
 mod every_point;
 mod faults;
 mod hygiene;
@@ -28,6 +29,7 @@ mod remote_errors;
 mod root;
 mod rpc;
 mod spawning;
+mod task_start;
 mod tree_output;
 
 use std::process::ExitCode;

@@ -55,7 +55,7 @@ pub(crate) fn expand(options: &Options, function: ItemFn) -> Result<TokenStream>
 
             const NAME: &str = ::core::concat!(::core::module_path!(), "::", ::core::stringify!(#ident));
 
-            #[::runtime::__private::linkme::distributed_slice(::runtime::__private::TESTS)]
+            #[::runtime::__private::linkme::distributed_slice(::runtime::__private::ACTOR_TESTS)]
             #[linkme(crate = ::runtime::__private::linkme)]
             static TEST: ::runtime::__private::Test = ::runtime::__private::Test {
                 name: NAME,

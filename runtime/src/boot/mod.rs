@@ -13,4 +13,4 @@ mod test;
 pub(crate) use child::entry;
 pub use program::{Config, Guard, divert, init, on_actor_start, run_main};
 pub use root::{RootConfig, block_on_root};
-pub use test::{TESTS, Test, before_main, run_test, run_test_root};
+pub use test::{ACTOR_TESTS, Test, before_main, run_test, run_test_root};

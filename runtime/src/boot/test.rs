@@ -33,10 +33,10 @@ use crate::spawn::{self, Backend};
 /// Names the test that a process is to run.
 const VARIABLE: &str = "RUNTIME_TEST";
 
-/// Every test of this program.
+/// Every test of this program. A slice's section goes by its name alone, and a harness beside this crate may well have `TESTS`.
 #[doc(hidden)]
 #[linkme::distributed_slice]
-pub static TESTS: [Test];
+pub static ACTOR_TESTS: [Test];
 
 /// A test, as the macro registers it.
 #[doc(hidden)]
@@ -256,7 +256,7 @@ fn take_verdict_socket() -> io::Result<UnixStream> {
 
 fn run(name: &str) -> Verdict {
     let not_set_up = |message: String| Verdict::NotSetUp { message };
-    let Some(test) = TESTS.iter().find(|test| test.name == name) else {
+    let Some(test) = ACTOR_TESTS.iter().find(|test| test.name == name) else {
         return not_set_up("this program has no test of that name".to_owned());
     };
     let config = match RootConfig::from_env() {
