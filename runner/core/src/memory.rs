@@ -37,14 +37,23 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::stat::fstat;
 
-use crate::protocol::{Done, Stack, Trace};
+use clock::Clock;
+use description::Description;
+pub use description::DescriptionWriter;
+pub use trace::TRACE_EVENT_BYTES;
+
+use crate::protocol::{Done, Stack, Trace, TraceEvent};
+
+mod clock;
+mod description;
+mod trace;
 
 /// Threads of which a hang keeps the stack.
 pub const HANG_THREADS: usize = 256;
 /// Frames kept of each of them, innermost first.
 pub const HANG_FRAMES: usize = 128;
 
-const MAGIC: u64 = 0x7275_6e6e_6572_0001;
+const MAGIC: u64 = 0x7275_6e6e_6572_0002;
 const DONE_BYTES: usize = 64 << 10;
 const MAPS_BYTES: usize = 512 << 10;
 const RECORD_HEADER_BYTES: u64 = 48;
@@ -91,6 +100,8 @@ pub struct Output {
     pub lost_bytes: u64,
     /// Gaps left by writers that died while writing.
     pub torn: u64,
+    /// The last words of trace points, where a reader wants to see them beside the output.
+    pub last_events: Vec<TraceEvent>,
 }
 
 /// How far an attempt is. Every change is one compare-and-swap, so *done* and the deadline
@@ -108,15 +119,28 @@ pub enum Phase {
     Expired = 3,
 }
 
-/// How far the watchdog of an attempt is with its stacks.
+/// How far the watchdog of an attempt is with its report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StackProgress {
+pub enum ReportProgress {
     /// It has not run since the deadline.
     NotBegun,
-    /// It is at work.
+    /// It takes stacks.
     Begun,
-    /// It has taken what it could.
-    Taken,
+    /// It has taken what stacks it could; now the suite's hook tells of actors and tasks.
+    StacksTaken,
+    /// That is told too.
+    Over,
+}
+
+/// What there is to do for a watchdog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchdogDuty {
+    /// The deadline has come; [`Memory::expire`] tells whether *done* came first.
+    Deadline,
+    /// Somebody wants to know what the attempt is doing.
+    Describe,
+    /// The attempt is done.
+    Over,
 }
 
 /// The stacks of an attempt's first process, taken by its own watchdog.
@@ -160,14 +184,18 @@ struct Header {
     magic: AtomicU64,
     room: AtomicU64,
     nonce: AtomicU64,
-    start_ns: AtomicU64,
+    clock: Clock,
     cursor: AtomicU64,
     phase: AtomicU32,
+    /// Counts what a watchdog may have to hear of; it waits for the next.
+    bell: AtomicU32,
     done_length: AtomicU32,
     stacks: AtomicU32,
     stack_count: AtomicU32,
     maps_length: AtomicU32,
     done: UnsafeCell<[u8; DONE_BYTES]>,
+    trace: trace::Ring,
+    description: Description,
     threads: [ThreadStack; HANG_THREADS],
     maps: UnsafeCell<[u8; MAPS_BYTES]>,
 }
@@ -179,6 +207,9 @@ struct ThreadStack {
     name: [AtomicU64; 2],
     frames: [AtomicU64; HANG_FRAMES],
 }
+
+/// How often a watchdog looks whether a stopped clock goes on.
+const STOPPED_CLOCK_LOOK: Duration = Duration::from_millis(50);
 
 const STACKS_NONE: u32 = 0;
 const STACKS_TAKING: u32 = 1;
@@ -255,6 +286,8 @@ impl Memory {
         header.stacks.store(STACKS_NONE, Ordering::Relaxed);
         header.stack_count.store(0, Ordering::Relaxed);
         header.maps_length.store(0, Ordering::Relaxed);
+        header.trace.reset();
+        header.description.reset();
         header.phase.store(Phase::Idle as u32, Ordering::Release);
     }
 
@@ -279,14 +312,24 @@ impl Memory {
     /// Starts an attempt: its clock is zero now.
     pub fn begin(&self) {
         let header = self.header();
-        header.start_ns.store(now_ns(), Ordering::Relaxed);
+        header.clock.start(now_ns());
         header.phase.store(Phase::Running as u32, Ordering::Release);
     }
 
-    /// Since `begin`.
+    /// Since `begin`, without the time that the clock was stopped.
     pub fn elapsed(&self) -> Duration {
-        let start = self.header().start_ns.load(Ordering::Relaxed);
-        Duration::from_nanos(now_ns().saturating_sub(start))
+        self.header().clock.elapsed(now_ns())
+    }
+
+    /// Stops the attempt's clock: its processes are stopped, or somebody debugs them.
+    pub fn stop_clock(&self) {
+        self.header().clock.stop(now_ns());
+    }
+
+    /// The clock goes on.
+    pub fn continue_clock(&self) {
+        self.header().clock.go_on(now_ns());
+        self.ring();
     }
 
     /// How far the attempt is.
@@ -318,35 +361,101 @@ impl Memory {
     }
 
     /// The deadline passed; false if *done* was first, true also if it was said before. Ends
-    /// [`wait_for_deadline`](Self::wait_for_deadline) in whichever process it waits.
+    /// [`wait_for_duty`](Self::wait_for_duty) in whichever process it waits.
     pub fn expire(&self) -> bool {
         if self.leave_running(Phase::Expired) {
-            let phase = self.header().phase.as_ptr();
-            let nobody = std::ptr::null::<libc::timespec>();
-            // SAFETY: the word is inside the mapping, which outlives the call. Not the private
-            // kind of futex: the waiter is another process.
-            unsafe { libc::syscall(libc::SYS_futex, phase, libc::FUTEX_WAKE, i32::MAX, nobody) };
+            self.ring();
         }
         self.phase() == Phase::Expired
     }
 
-    /// Blocks until `deadline` has passed since the attempt began, or until somebody says that it
-    /// has. Takes no lock and allocates nothing.
-    pub fn wait_for_deadline(&self, deadline: Duration) {
-        while self.phase() == Phase::Running {
-            let Some(left) = deadline.checked_sub(self.elapsed()).filter(|left| !left.is_zero())
-            else {
-                return;
-            };
-            let left = libc::timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: i64::from(left.subsec_nanos()),
-            };
-            let (phase, running) = (self.header().phase.as_ptr(), Phase::Running as u32);
-            let left = &raw const left;
-            // SAFETY: as in `expire`; the timeout is read before the call returns.
-            unsafe { libc::syscall(libc::SYS_futex, phase, libc::FUTEX_WAIT, running, left) };
+    /// Blocks until `deadline` has passed on the attempt's clock or something else is to be done.
+    /// Takes no lock and allocates nothing.
+    pub fn wait_for_duty(&self, deadline: Option<Duration>) -> WatchdogDuty {
+        loop {
+            let rung = self.header().bell.load(Ordering::Acquire);
+            match self.phase() {
+                Phase::Running => {}
+                Phase::Expired => return WatchdogDuty::Deadline,
+                Phase::Idle | Phase::Done => return WatchdogDuty::Over,
+            }
+            if self.header().description.is_asked() {
+                return WatchdogDuty::Describe;
+            }
+            let left = deadline.map(|deadline| deadline.saturating_sub(self.elapsed()));
+            if left == Some(Duration::ZERO) {
+                return WatchdogDuty::Deadline;
+            }
+            // What is left of a stopped clock passes again and again.
+            let is_stopped = self.header().clock.is_stopped();
+            let least = if is_stopped { STOPPED_CLOCK_LOOK } else { Duration::ZERO };
+            self.wait_for_bell(rung, left.map(|left| left.max(least)));
         }
+    }
+
+    fn wait_for_bell(&self, rung: u32, limit: Option<Duration>) {
+        let limit = limit.map(|limit| libc::timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(limit.subsec_nanos()),
+        });
+        let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        let bell = self.header().bell.as_ptr();
+        // SAFETY: the word is inside the mapping, which outlives the call; the limit is null or
+        // read before the call returns. Not the private kind of futex: who rings is another process.
+        unsafe { libc::syscall(libc::SYS_futex, bell, libc::FUTEX_WAIT, rung, limit) };
+    }
+
+    fn ring(&self) {
+        self.header().bell.fetch_add(1, Ordering::AcqRel);
+        let bell = self.header().bell.as_ptr();
+        let nobody = std::ptr::null::<libc::timespec>();
+        // SAFETY: as in `wait_for_bell`.
+        unsafe { libc::syscall(libc::SYS_futex, bell, libc::FUTEX_WAKE, i32::MAX, nobody) };
+    }
+
+    /// Asks the watchdog to have actors and tasks described; false while it is at that.
+    pub fn ask_for_description(&self) -> bool {
+        let asked = self.header().description.ask();
+        if asked {
+            self.ring();
+        }
+        asked
+    }
+
+    /// Has `hook` describe actors and tasks, or nobody. What it wrote is kept whatever becomes of
+    /// it.
+    pub fn describe(&self, hook: impl FnOnce(&mut DescriptionWriter<'_>)) {
+        let description = &self.header().description;
+        description.begin();
+        hook(&mut DescriptionWriter { description });
+        description.end();
+    }
+
+    /// Whether the description that was asked for last is there.
+    pub fn is_described(&self) -> bool {
+        self.header().description.is_written()
+    }
+
+    /// What the suite's hook has said of actors and tasks, if anything.
+    pub fn description(&self) -> Option<String> {
+        self.header().description.read()
+    }
+
+    /// Keeps a trace point's word, the last ones of many. As [`write`](Self::write): fit for any
+    /// moment of a process, and there after its SIGKILL.
+    pub fn trace(&self, writer: &Writer, text: &[u8]) {
+        let header = self.header();
+        let now = nanoseconds(libc::CLOCK_MONOTONIC_COARSE);
+        let time = now.saturating_sub(header.clock.started_ns());
+        let nonce = header.nonce.load(Ordering::Relaxed);
+        header.trace.push(nonce, time, (writer.pid, writer.tid), text);
+    }
+
+    /// The last words of trace points, oldest first: the last ones of all, and of each thread some
+    /// more.
+    pub fn last_events(&self) -> Vec<TraceEvent> {
+        let header = self.header();
+        header.trace.last(header.nonce.load(Ordering::Relaxed))
     }
 
     fn leave_running(&self, to: Phase) -> bool {
@@ -392,23 +501,13 @@ impl Memory {
         self.append(writer, Kind::ProcessLabel, label_bytes(label));
     }
 
-    /// So many bytes of output were lost on their way here.
-    pub fn note_lost(&self, writer: &Writer, bytes: u64) {
-        self.append(writer, Kind::Lost, &bytes.to_le_bytes());
-    }
-
-    /// How much output it has room for, headers of records included.
-    pub fn room_bytes(&self) -> u64 {
-        self.head + self.ring
-    }
-
     fn append(&self, writer: &Writer, kind: Kind, bytes: &[u8]) {
         let header = self.header();
         let footprint = footprint(bytes.len());
         // To the tick: the order of records is their place, and a finer clock costs as much as the
         // rest of this.
         let now = nanoseconds(libc::CLOCK_MONOTONIC_COARSE);
-        let time = now.saturating_sub(header.start_ns.load(Ordering::Relaxed));
+        let time = now.saturating_sub(header.clock.started_ns());
         let position = header.cursor.fetch_add(footprint, Ordering::Relaxed);
         let mut fields = [0; RECORD_HEADER_BYTES as usize - 8];
         fields[0..8].copy_from_slice(&time.to_le_bytes());
@@ -431,7 +530,7 @@ impl Memory {
         if cursor > self.head {
             let lapped = oldest > self.head;
             let from = if lapped { reader.first_from(oldest) } else { reader.resume_at(self.head) };
-            reader.output.lost_bytes += oldest - self.head;
+            reader.output.lost_bytes = oldest - self.head;
             reader.walk(from, cursor, cursor);
         }
         reader.finish()
@@ -483,12 +582,13 @@ impl Memory {
         self.header().stacks.store(STACKS_TAKEN, Ordering::Release);
     }
 
-    /// How far the watchdog is.
-    pub fn stack_progress(&self) -> StackProgress {
+    /// How far the watchdog is with its report.
+    pub fn report_progress(&self) -> ReportProgress {
         match self.header().stacks.load(Ordering::Acquire) {
-            STACKS_NONE => StackProgress::NotBegun,
-            STACKS_TAKING => StackProgress::Begun,
-            _ => StackProgress::Taken,
+            STACKS_NONE => ReportProgress::NotBegun,
+            STACKS_TAKING => ReportProgress::Begun,
+            _ if self.is_described() => ReportProgress::Over,
+            _ => ReportProgress::StacksTaken,
         }
     }
 
@@ -498,10 +598,10 @@ impl Memory {
     /// Why it left nothing, for a person.
     pub fn stacks(&self) -> Result<OwnStacks, &'static str> {
         let header = self.header();
-        match self.stack_progress() {
-            StackProgress::NotBegun => Err("the watchdog of the case did not run"),
-            StackProgress::Begun => Err("the watchdog of the case did not come to an end"),
-            StackProgress::Taken => {
+        match self.report_progress() {
+            ReportProgress::NotBegun => Err("the watchdog of the case did not run"),
+            ReportProgress::Begun => Err("the watchdog of the case did not come to an end"),
+            ReportProgress::StacksTaken | ReportProgress::Over => {
                 let count = header.stack_count.load(Ordering::Acquire) as usize;
                 let threads = header.threads.iter().take(count).map(ThreadStack::read).collect();
                 Ok(OwnStacks { maps: self.maps(), threads })
@@ -632,13 +732,11 @@ enum Kind {
     Stderr = 2,
     ThreadLabel = 3,
     ProcessLabel = 4,
-    /// So many bytes were lost before they came here.
-    Lost = 5,
 }
 
 impl Kind {
     fn from_number(number: u32) -> Option<Self> {
-        [Self::Stdout, Self::Stderr, Self::ThreadLabel, Self::ProcessLabel, Self::Lost]
+        [Self::Stdout, Self::Stderr, Self::ThreadLabel, Self::ProcessLabel]
             .into_iter()
             .find(|kind| *kind as u32 == number)
     }
@@ -735,11 +833,6 @@ impl Reader<'_> {
             Kind::Stderr => Stream::Stderr,
             Kind::ThreadLabel => return self.label((pid, Some(tid)), &bytes),
             Kind::ProcessLabel => return self.label((pid, None), &bytes),
-            Kind::Lost => {
-                let lost = bytes.first_chunk::<8>().map_or(0, |count| u64::from_le_bytes(*count));
-                self.output.lost_bytes += lost;
-                return;
-            }
         };
         let name = text_of(&name);
         self.output.records.push(Record { time: header.time, pid, tid, name, stream, bytes });
@@ -923,12 +1016,72 @@ mod tests {
     fn whoever_waits_for_the_deadline_hears_that_it_came_early() {
         let memory = memory();
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| memory.wait_for_deadline(Duration::from_secs(1000)));
+            let waiter = scope.spawn(|| memory.wait_for_duty(Some(Duration::from_secs(1000))));
             let other = Memory::open(memory.fd().try_clone_to_owned().unwrap()).unwrap();
             assert!(other.expire());
-            waiter.join().unwrap();
+            assert_eq!(waiter.join().unwrap(), WatchdogDuty::Deadline);
         });
         assert_eq!(memory.phase(), Phase::Expired);
+    }
+
+    #[test]
+    fn a_stopped_clock_never_comes_to_its_deadline() {
+        let memory = memory();
+        memory.stop_clock();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| memory.wait_for_duty(Some(Duration::from_millis(1))));
+            let stopped = std::time::Instant::now();
+            while stopped.elapsed() < 3 * STOPPED_CLOCK_LOOK {
+                assert!(!waiter.is_finished());
+                std::thread::yield_now();
+            }
+            memory.continue_clock();
+            assert_eq!(waiter.join().unwrap(), WatchdogDuty::Deadline);
+        });
+        assert!(memory.elapsed() < 3 * STOPPED_CLOCK_LOOK);
+    }
+
+    #[test]
+    fn a_description_is_asked_for_written_and_read_also_half() {
+        use std::io::Write;
+        let memory = memory();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| memory.wait_for_duty(None));
+            assert!(memory.ask_for_description());
+            assert_eq!(waiter.join().unwrap(), WatchdogDuty::Describe);
+        });
+        assert!(!memory.is_described());
+        memory.describe(|out| {
+            write!(out, "root").unwrap();
+            assert!(!memory.ask_for_description());
+            assert!(memory.description().unwrap().starts_with("root\n(the hook"));
+            out.write_all(&vec![b'x'; 1 << 20]).unwrap();
+        });
+        assert!(memory.is_described());
+        assert_eq!(memory.description().unwrap().len(), 64 << 10);
+        memory.reset();
+        assert_eq!(memory.description(), None);
+    }
+
+    #[test]
+    fn trace_points_keep_the_last_words_of_all_and_some_of_each_thread() {
+        let memory = memory();
+        let quiet = Writer { tid: 9, ..WRITER };
+        memory.trace(&quiet, &[b'q'; 1000]);
+        for i in 0..1000 {
+            memory.trace(&WRITER, format!("step {i}").as_bytes());
+        }
+        let events = memory.last_events();
+        assert_eq!(events.len(), 129);
+        assert_eq!((events[0].tid, events[0].text.len()), (9, TRACE_EVENT_BYTES));
+        assert_eq!(events[1].text, "step 872");
+        assert_eq!(events[128].text, "step 999");
+        for i in 0..5000 {
+            memory.trace(&WRITER, format!("more {i}").as_bytes());
+        }
+        assert_eq!(memory.last_events().last().map(|event| &*event.text), Some("more 4999"));
+        memory.reset();
+        assert_eq!(memory.last_events(), []);
     }
 
     #[test]

@@ -15,7 +15,8 @@ use crate::symbols::{Frame, Symboliser};
 pub const BODY_THREAD: &str = "body";
 
 /// Output line by line, in the order in which lines were begun. Unless all of it is the body's
-/// own, each line says whose it is: `name[pid] | line`. What was lost or torn is said at the end.
+/// own, each line says whose it is: `name[pid] | line`. What was lost or torn is said at the end, and
+/// the last words of trace points follow.
 pub fn attributed(output: &Output) -> Vec<u8> {
     let lines = lines(&output.records);
     let writers: HashSet<(i32, i32)> = lines.iter().map(|line| (line.pid, line.tid)).collect();
@@ -28,6 +29,10 @@ pub fn attributed(output: &Output) -> Vec<u8> {
         line.write(&mut text);
     }
     text.extend_from_slice(losses(output).as_bytes());
+    if !output.last_events.is_empty() {
+        let events = format!("--- last events\n{}", last_events(&output.last_events));
+        text.extend_from_slice(events.as_bytes());
+    }
     text
 }
 
@@ -337,7 +342,13 @@ mod tests {
     }
 
     fn shown(records: Vec<Record>) -> String {
-        String::from_utf8(attributed(&Output { records, lost_bytes: 0, torn: 0 })).unwrap()
+        String::from_utf8(attributed(&Output {
+            records,
+            lost_bytes: 0,
+            torn: 0,
+            last_events: Vec::new(),
+        }))
+        .unwrap()
     }
 
     #[test]
@@ -350,7 +361,8 @@ mod tests {
     #[test]
     fn last_lines_are_told_by_writer() {
         let records = vec![record(1, "a", "1\n2\n3\n"), record(2, "b", "x"), record(1, "a", "4\n")];
-        let text = last_lines(&Output { records, lost_bytes: 0, torn: 0 }, 2);
+        let text =
+            last_lines(&Output { records, lost_bytes: 0, torn: 0, last_events: Vec::new() }, 2);
         assert_eq!(String::from_utf8(text).unwrap(), "a[5] | 3\na[5] | 4\nb[5] | x\n");
     }
 
@@ -479,7 +491,8 @@ last events
 
     #[test]
     fn losses_are_said() {
-        let output = Output { records: Vec::new(), lost_bytes: 7, torn: 2 };
+        let output =
+            Output { records: Vec::new(), lost_bytes: 7, torn: 2, last_events: Vec::new() };
         let text = String::from_utf8(attributed(&output)).unwrap();
         assert!(text.contains("7 bytes") && text.contains("2 torn"), "{text}");
     }

@@ -30,14 +30,10 @@ pub(crate) fn run(
     hooks: &Hooks,
 ) -> ! {
     enter(&attempt, memory, owner);
-    let deadline = attempt.clocks.deadline;
+    let watch = watchdog::Watch { memory, deadline: attempt.clocks.deadline, hook: hooks.describe };
     let done = match registry::find(test) {
         None => Done::NotSetUp { message: format!("no test {test} in this binary") },
-        Some(test) => guarded(test, &Case::new(attempt), hooks, || {
-            if let Some(deadline) = deadline {
-                watchdog::start(memory, deadline);
-            }
-        }),
+        Some(test) => guarded(test, &Case::new(attempt, memory), hooks, || watchdog::start(watch)),
     };
     let code = exit_code(&done);
     memory.finish(&done);
@@ -53,15 +49,14 @@ fn enter(attempt: &Attempt, memory: &'static Memory, owner: Option<&capture::Own
         environment::set(name, value);
     }
     match attempt.capture {
-        Capture::No => {}
-        Capture::Sys => {
-            capture::start(memory);
-            if let Some(owner) = owner {
-                environment::set(variable::CAPTURE, &capture::address(owner));
-            }
-        }
+        // Trace points and labels have their place all the same.
+        Capture::No => capture::attach(memory),
+        Capture::Sys => capture::start(memory),
         Capture::TeeSys => refuse(memory, "capture mode tee-sys is not built yet".into()),
         Capture::Fd => refuse(memory, "a suite binary is captured at the sys level, not fd".into()),
+    }
+    if let Some(owner) = owner {
+        environment::set(variable::CAPTURE, &capture::address(owner));
     }
 }
 

@@ -142,12 +142,14 @@ pub fn label_process(label: &str) {
     }
 }
 
-fn attach(memory: &'static Memory) {
+/// Makes this process's memory known to what writes into it; captures nothing by itself.
+pub(crate) fn attach(memory: &'static Memory) {
     prepare_pid_page();
     MEMORY.store(ptr::from_ref(memory).cast_mut(), Ordering::Release);
 }
 
-fn memory() -> Option<&'static Memory> {
+/// The attempt's memory, in its processes.
+pub(crate) fn memory() -> Option<&'static Memory> {
     // SAFETY: the pointer is null or came from a `&'static Memory` in `attach`.
     unsafe { MEMORY.load(Ordering::Acquire).as_ref() }
 }
@@ -176,7 +178,7 @@ fn take(fd: c_int, pieces: &[libc::iovec]) -> Option<isize> {
 
 /// Who is writing, from memory of this thread's own; asked of the kernel once per thread and
 /// process.
-fn writer() -> Writer {
+pub(crate) fn writer() -> Writer {
     let known = WRITER.get();
     let pid = own_pid();
     if known.pid == pid {

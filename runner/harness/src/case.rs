@@ -5,8 +5,9 @@ use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use runner_core::memory::Memory;
 use runner_core::protocol::{Attempt, Done};
 
 /// What a fallible test body returns. Any error will do.
@@ -16,12 +17,12 @@ pub type TestResult<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>
 #[derive(Clone, Debug)]
 pub struct Case {
     attempt: Arc<Attempt>,
-    started: Instant,
+    memory: &'static Memory,
 }
 
 impl Case {
-    pub(crate) fn new(attempt: Attempt) -> Self {
-        Self { attempt: Arc::new(attempt), started: Instant::now() }
+    pub(crate) fn new(attempt: Attempt, memory: &'static Memory) -> Self {
+        Self { attempt: Arc::new(attempt), memory }
     }
 
     /// `area::test::backend[::axis…]`.
@@ -60,10 +61,11 @@ impl Case {
         self.attempt.seed
     }
 
-    /// What is left of the deadline; `None` without one.
+    /// What is left of the deadline; `None` without one. Time while the attempt was stopped or
+    /// debugged does not count.
     pub fn remaining(&self) -> Option<Duration> {
         let deadline = self.attempt.clocks.deadline?;
-        Some(deadline.saturating_sub(self.started.elapsed()))
+        Some(deadline.saturating_sub(self.memory.elapsed()))
     }
 
     /// A folder of this attempt's own, made on first use and removed after it.

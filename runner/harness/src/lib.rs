@@ -33,8 +33,10 @@ mod forked;
 mod player;
 pub mod registry;
 mod stacks;
+mod trace;
 mod watchdog;
 
+use std::io;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -51,6 +53,7 @@ pub use case::{Case, TestResult, Verdict};
 pub use registry::BodyFuture;
 pub use runner_core::protocol::{Done, Panics};
 pub use runner_macros::{marks, test};
+pub use trace::{trace, trace_line};
 
 #[doc(hidden)]
 pub mod private {
@@ -97,6 +100,9 @@ pub struct Target {
 /// Called in an attempt's first process while it has one thread.
 pub type OnAttemptStart = fn(&Case) -> TestResult<Prepared>;
 
+/// Tells of the actors and tasks of an attempt's first process, for a hang report.
+pub type Describe = fn(&mut dyn io::Write) -> io::Result<()>;
+
 /// Runs the future of an async test to its end, on the thread of the body.
 pub type Executor = fn(&Case, BodyFuture) -> Done;
 
@@ -113,12 +119,14 @@ pub(crate) struct Hooks {
     divert: Option<fn()>,
     on_attempt_start: Option<OnAttemptStart>,
     executor: Executor,
+    describe: Option<Describe>,
 }
 
 impl Harness {
     /// A harness without hooks; use [`harness!`].
     pub fn new(target: Target) -> Self {
-        let hooks = Hooks { divert: None, on_attempt_start: None, executor: block_on };
+        let hooks =
+            Hooks { divert: None, on_attempt_start: None, executor: block_on, describe: None };
         Self { target, hooks }
     }
 
@@ -142,6 +150,19 @@ impl Harness {
     #[must_use]
     pub fn executor(mut self, executor: Executor) -> Self {
         self.hooks.executor = executor;
+        self
+    }
+
+    /// Describes actors and tasks as text, for hang reports and for whoever asks while a case runs.
+    ///
+    /// Called on the watchdog's thread of an attempt's first process, after the stacks were taken,
+    /// while everything else goes on or hangs. It has about two seconds and 256 KiB of stack. What
+    /// it writes is kept as it comes, 64 KiB of it, whatever becomes of it: it may wait for a lock
+    /// that nobody will give back, panic, or crash, and only its own text suffers. It should all
+    /// the same try locks rather than wait for them.
+    #[must_use]
+    pub fn describe(mut self, describe: Describe) -> Self {
+        self.hooks.describe = Some(describe);
         self
     }
 

@@ -101,7 +101,8 @@ impl Player {
         match played {
             Ok(facts) => {
                 let outcome = judge(&facts, &case.expectation);
-                let output = client.memory.output();
+                let last_events = facts.last_events.clone();
+                let output = Output { last_events, ..client.memory.output() };
                 if facts.unkillable.is_empty() {
                     self.put_back(client);
                 }

@@ -12,6 +12,7 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::time::Duration;
 
 use runner_core::memory::{Memory, StackPlace, now_ns};
 
@@ -20,6 +21,9 @@ const SIGNAL: c_int = 32;
 /// How long a thread may take to answer, in nanoseconds. One takes 4 to 17 ms where symbols are
 /// cold; a thread in an uninterruptible system call never answers.
 const PATIENCE_NS: u64 = 200_000_000;
+
+/// How often to look whether a thread has answered.
+const ANSWER_LOOK: Duration = Duration::from_micros(100);
 
 /// The place that the next handler fills; null when no thread is being asked.
 static ASKED: AtomicPtr<StackPlace<'static>> = AtomicPtr::new(ptr::null_mut());
@@ -57,7 +61,7 @@ fn take_one(memory: &'static Memory, tid: c_int) {
                 return;
             }
         }
-        pause();
+        pause(ANSWER_LOOK);
     }
     ASKED.store(ptr::null_mut(), Ordering::Release);
 }
@@ -258,8 +262,42 @@ fn gettid() -> c_int {
     unsafe { libc::gettid() }
 }
 
-fn pause() {
-    let time = libc::timespec { tv_sec: 0, tv_nsec: 100_000 };
+/// Sleeps without a lock or an allocation.
+pub(crate) fn pause(time: Duration) {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    let time = libc::timespec { tv_sec: seconds, tv_nsec: i64::from(time.subsec_nanos()) };
     // SAFETY: reads a timespec of ours.
     unsafe { libc::nanosleep(&raw const time, ptr::null_mut()) };
+}
+
+/// Whether somebody other than the supervisor traces this process.
+pub(crate) fn is_debugged() -> bool {
+    let Some(fd) = open(c"/proc/self/status") else {
+        return false;
+    };
+    let mut text = [0; 4096];
+    let length = read(fd, &mut text);
+    close(fd);
+    // SAFETY: takes nothing. The supervisor is the parent of an attempt's first process.
+    let supervisor = unsafe { libc::getppid() };
+    tracer(&text[..length]).is_some_and(|tracer| tracer != supervisor)
+}
+
+/// `TracerPid:\tPID` among the lines of a status.
+fn tracer(status: &[u8]) -> Option<c_int> {
+    let line =
+        status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"TracerPid:\t"))?;
+    std::str::from_utf8(line).ok()?.parse().ok().filter(|pid| *pid != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tracer_is_found_in_a_status() {
+        assert_eq!(tracer(b"Name:\tx\nTracerPid:\t12\nUid:\t0"), Some(12));
+        assert_eq!(tracer(b"Name:\tx\nTracerPid:\t0\nUid:\t0"), None);
+        assert_eq!(tracer(b""), None);
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! Not a signal, which the hang it should end may starve, and not a timer of an async runtime.
 //! When the deadline passes it records the raw stacks of all threads in the attempt's memory;
-//! what then happens to the process is the supervisor's business. The supervisor has the same
+//! what then happens to the process is the supervisor's business. Then, and whenever somebody asks,
+//! it has the suite's hook describe actors and tasks. The supervisor has the same
 //! clock: a watchdog that cannot run is found missing from outside, and one whose deadline is moved
 //! up by an outer clock is woken.
 //!
@@ -13,26 +14,34 @@
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
+use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
 use std::time::Duration;
 
-use runner_core::memory::Memory;
+use runner_core::memory::{Memory, WatchdogDuty};
 
-use crate::stacks;
+use crate::{Describe, stacks};
 
-/// Enough for the folder buffer and the paths of `stacks`; its frames are small.
-const STACK_BYTES: usize = 64 << 10;
+/// Enough for a hook of the suite that prints; `stacks` needs little. Only what is used is there.
+const STACK_BYTES: usize = 256 << 10;
 
-struct Watch {
-    memory: &'static Memory,
-    deadline: Duration,
+/// What a watchdog watches.
+pub(crate) struct Watch {
+    pub(crate) memory: &'static Memory,
+    /// On the attempt's clock.
+    pub(crate) deadline: Option<Duration>,
+    /// The suite's, to describe actors and tasks.
+    pub(crate) hook: Option<Describe>,
 }
 
 /// Starts the clock. If no thread can be started the supervisor's clock is all there is.
 ///
 /// The process ends without joining it: nothing has to wake it up when the body is done.
-pub(crate) fn start(memory: &'static Memory, deadline: Duration) {
-    let watch: *mut Watch = Box::leak(Box::new(Watch { memory, deadline }));
+pub(crate) fn start(watch: Watch) {
+    if watch.deadline.is_none() && watch.hook.is_none() {
+        return;
+    }
+    let watch: *mut Watch = Box::leak(Box::new(watch));
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
     // SAFETY: the attributes are initialised before they are used and destroyed after; `watch` is
@@ -48,13 +57,43 @@ pub(crate) fn start(memory: &'static Memory, deadline: Duration) {
 
 extern "C" fn run(watch: *mut c_void) -> *mut c_void {
     // SAFETY: `start` passes a leaked Watch that nobody writes.
-    let Watch { memory, deadline } = unsafe { &*watch.cast::<Watch>() };
+    let watch = unsafe { &*watch.cast::<Watch>() };
     // SAFETY: the name is terminated and shorter than 16 bytes.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"watchdog".as_ptr()) };
-    memory.wait_for_deadline(*deadline);
-    if memory.expire() && memory.begin_stacks() {
-        stacks::take_all(memory);
-        memory.end_stacks();
+    loop {
+        match watch.memory.wait_for_duty(watch.deadline) {
+            WatchdogDuty::Over => break,
+            WatchdogDuty::Describe => watch.describe(),
+            WatchdogDuty::Deadline if stacks::is_debugged() => stacks::pause(DEBUGGED_LOOK),
+            WatchdogDuty::Deadline => {
+                watch.report();
+                break;
+            }
+        }
     }
     ptr::null_mut()
+}
+
+/// How often to look whether a debugger has gone that kept the deadline.
+const DEBUGGED_LOOK: Duration = Duration::from_millis(100);
+
+impl Watch {
+    fn report(&self) {
+        if self.memory.expire() && self.memory.begin_stacks() {
+            stacks::take_all(self.memory);
+            self.memory.end_stacks();
+            self.describe();
+        }
+    }
+
+    /// The only part that may take locks or allocate: that is the hook's choice, and it comes last.
+    fn describe(&self) {
+        self.memory.describe(|out| {
+            if let Some(hook) = self.hook {
+                // Errors come from the hook itself: writing never fails.
+                let described = panic::catch_unwind(AssertUnwindSafe(|| hook(out)));
+                drop(described);
+            }
+        });
+    }
 }

@@ -367,7 +367,7 @@ impl<'a> Executor<'a> {
         let case = &self.cases[running.case];
         let outcome = judge(&facts, &case.expectation);
         let standing = outcome.standing(case.policy);
-        let output = self.output(slot, &outcome);
+        let output = Output { last_events: facts.last_events, ..self.output(slot, &outcome) };
         let verdict = Verdict { outcome, duration: facts.duration, output, hang: facts.hang };
         self.note_end(&running, slot, verdict);
         let supervisor = if facts.unkillable.is_empty() {

@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use runner_core::memory::StackProgress;
+use runner_core::memory::ReportProgress;
 use runner_core::protocol::{Clocks, End, Stopped};
 
 /// The watchdog may take so long for its stacks, from the deadline on.
@@ -62,7 +62,7 @@ pub(crate) enum Input {
     /// No process of the attempt is left.
     Clear,
     /// Time passed, or the watchdog may have got on.
-    Look(StackProgress),
+    Look(ReportProgress),
     /// Whoever plays the runner asks for an end.
     Interrupt,
     /// An outer clock ran out.
@@ -148,7 +148,7 @@ impl Life {
         Vec::new()
     }
 
-    fn look(&mut self, stacks: StackProgress, now: Instant) -> Vec<Action> {
+    fn look(&mut self, stacks: ReportProgress, now: Instant) -> Vec<Action> {
         match self.stage {
             Stage::Running if self.deadline_passed(now) => self.expire(now),
             Stage::Running if now >= self.next_slow() => {
@@ -235,11 +235,11 @@ impl Life {
 }
 
 /// How long to wait for a watchdog that is so far.
-fn patience(stacks: StackProgress) -> Duration {
+fn patience(stacks: ReportProgress) -> Duration {
     match stacks {
-        StackProgress::NotBegun => WATCHDOG_PATIENCE,
-        StackProgress::Begun => REPORT_PATIENCE,
-        StackProgress::Taken => Duration::ZERO,
+        ReportProgress::NotBegun => WATCHDOG_PATIENCE,
+        ReportProgress::Begun | ReportProgress::StacksTaken => REPORT_PATIENCE,
+        ReportProgress::Over => Duration::ZERO,
     }
 }
 
@@ -260,7 +260,7 @@ mod tests {
         (Life::new(clocks, now), now)
     }
 
-    const LOOK: Input = Input::Look(StackProgress::NotBegun);
+    const LOOK: Input = Input::Look(ReportProgress::NotBegun);
 
     #[test]
     fn a_plain_end_needs_no_action() {
@@ -299,7 +299,7 @@ mod tests {
         let at = now + 10 * SECOND;
         assert_eq!(life.step(LOOK, at), [Action::Expire]);
         assert_eq!(life.step(LOOK, at), [], "the watchdog is at work");
-        let taken = Input::Look(StackProgress::Taken);
+        let taken = Input::Look(ReportProgress::Over);
         assert_eq!(life.step(taken, at), [Action::TakeStacks, Action::Ask]);
         assert_eq!(life.step(LOOK, at + SECOND), []);
         assert_eq!(life.step(LOOK, at + 2 * SECOND), [Action::Kill]);
@@ -319,7 +319,7 @@ mod tests {
     fn a_watchdog_at_work_has_more_time() {
         let (mut life, now) = life();
         let at = now + 10 * SECOND;
-        let begun = Input::Look(StackProgress::Begun);
+        let begun = Input::Look(ReportProgress::Begun);
         life.step(LOOK, at);
         assert_eq!(life.step(begun, at + WATCHDOG_PATIENCE), []);
         assert_eq!(life.step(begun, at + REPORT_PATIENCE), [Action::TakeStacks, Action::Ask]);

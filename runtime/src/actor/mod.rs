@@ -17,7 +17,7 @@ use uuid::Uuid;
 pub(crate) use tasks::Tasks;
 
 use crate::error::{ActorId, Error, Result};
-use crate::line::Line;
+use crate::ipc::Sender;
 use crate::msg::{Message, Timings, Vars};
 use crate::spawn::Backend;
 use crate::trace;
@@ -83,14 +83,6 @@ impl ActorInfo {
         self.parent().is_none()
     }
 
-    /// Where its parent is reached; `None` at a root.
-    pub(crate) fn upward(&self) -> Option<&Arc<Line>> {
-        match &self.this.origin {
-            Origin::Root => None,
-            Origin::Child { upward, .. } => Some(upward),
-        }
-    }
-
     /// How long this tree's starts and teardowns may take.
     pub fn timings(&self) -> Timings {
         self.this.vars.timings
@@ -111,7 +103,7 @@ pub(crate) struct ThisActor {
 /// Where an actor comes from.
 pub(crate) enum Origin {
     Root,
-    Child { backend: Backend, parent: ActorId, upward: Arc<Line> },
+    Child { backend: Backend, parent: ActorId, upward: Sender },
 }
 
 /// What an actor was told of its end.
@@ -156,7 +148,7 @@ impl ThisActor {
         match &self.origin {
             Origin::Root => {}
             // A parent that is gone needs no report.
-            Origin::Child { upward, .. } if is_ending => drop(upward.out.push(Message::Progress)),
+            Origin::Child { upward, .. } if is_ending => drop(upward.push(Message::Progress)),
             Origin::Child { .. } => {}
         }
     }

@@ -10,19 +10,17 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::program::{call_start_hook, mark_initialised};
 use super::{interrupt, root};
 use crate::actor::{self, Ending, Origin, ThisActor};
-use crate::error::{ActorId, Error, RemoteError, Teardown};
+use crate::error::{ActorId, Error, RemoteError};
 use crate::ipc::{Channel, Closed, MemoryEnd};
-use crate::line::{End, Ended, Line, Relation};
-use crate::msg::{BootFailure, Life, Message, PROTOCOL, Payload, Spec};
-use crate::rpc::{self, AnyState, Dialogues, Exposure, Host, catch, find, install_hook};
-use crate::spawn::{Boot, Exit, Link};
+use crate::msg::{BootFailure, Message, PROTOCOL, Payload, Spec};
+use crate::rpc::{AnyState, Exposure, Server, catch, find, install_hook};
+use crate::spawn::{Boot, Link};
 use crate::trace;
 
 /// It ended as it should.
@@ -62,42 +60,27 @@ async fn live(boot: Boot) -> i32 {
         Ok(spec) => *spec,
         Err(reason) => return stop_short(channel, reason, None).await,
     };
-    let upward = Line::new(spec.parent.clone(), channel.sender().clone(), Relation::Parent);
-    let origin =
-        Origin::Child { backend: boot.backend, parent: spec.parent, upward: Arc::clone(&upward) };
+    let origin = Origin::Child {
+        backend: boot.backend,
+        parent: spec.parent,
+        upward: channel.sender().clone(),
+    };
     let this = ThisActor::new(id, spec.vars, origin);
     let _entered = actor::enter(Arc::clone(&this));
-    let reachable = rpc::enter(Arc::clone(&this));
     call_start_hook(&this.id);
-    let host = Rc::clone(reachable.host());
-    let dialogues = Dialogues::new(Rc::clone(&host), Arc::clone(&upward), Exposure::default());
-    let mut talk = Talk { channel, dialogues };
-    match prepare(&this, &mut talk, &spec.exposure, spec.state).await {
+    match prepare(&this, &mut channel, &spec.exposure, spec.state).await {
         Ok((exposure, state)) => {
-            host.open(exposure, state);
-            say(&talk.channel, Message::Ready);
             trace::emit(&this.id, trace::Step::Serving);
-            Serving { this, host, upward, talk, life: spec.life }.live().await
+            let server = Server::new(
+                Arc::clone(&this),
+                channel.sender().clone(),
+                exposure,
+                state,
+                spec.life,
+            );
+            Serving { this, channel, server }.live().await
         }
-        Err(reason) => stop_short(talk.channel, reason, unclaimed(&this)).await,
-    }
-}
-
-/// The parent's channel and what is said over it.
-struct Talk {
-    channel: Channel,
-    dialogues: Dialogues,
-}
-
-impl Talk {
-    /// What the parent says beside the dialogues, which are dealt with. Cancel safe.
-    async fn recv(&mut self) -> Result<Message, Closed> {
-        loop {
-            match self.channel.recv().await? {
-                Message::Dialogue(dialogue) => self.dialogues.on(dialogue),
-                other => return Ok(other),
-            }
-        }
+        Err(reason) => stop_short(channel, reason, unclaimed(&this)).await,
     }
 }
 
@@ -172,26 +155,27 @@ fn surprised(by: &str) -> Short {
 /// Looks up what is exposed and makes the state.
 async fn prepare(
     this: &ThisActor,
-    talk: &mut Talk,
+    channel: &mut Channel,
     exposure: &[Cow<'static, str>],
     state: Option<(Cow<'static, str>, Payload)>,
 ) -> Result<(Exposure, Option<AnyState>), Short> {
     let hello =
         Message::Hello { protocol: PROTOCOL, actor: this.id.clone(), pid: std::process::id() };
     // Whatever comes of it, there is a word to follow.
-    let _pushed = talk.channel.sender().push_ahead(hello);
+    let _pushed = channel.sender().push_ahead(hello);
     let exposure = Exposure::resolve(exposure).map_err(Short::Failed)?;
     let state = match state {
-        Some((constructor, init)) => Some(construct(this, talk, &constructor, init).await?),
+        Some((constructor, init)) => Some(construct(this, channel, &constructor, init).await?),
         None => None,
     };
+    say(channel, Message::Ready);
     Ok((exposure, state))
 }
 
 /// Runs the user's constructor; the order to end, or the parent's end, ends it too.
 async fn construct(
     this: &ThisActor,
-    talk: &mut Talk,
+    channel: &mut Channel,
     constructor: &str,
     init: Payload,
 ) -> Result<AnyState, Short> {
@@ -200,7 +184,7 @@ async fn construct(
         return Err(Short::Failed(BootFailure::Unknown { function: constructor.to_owned() }));
     };
     // The constructor may end the process: that it was reached is to be known by then.
-    talk.channel.flush().await;
+    channel.flush().await;
     tokio::select! {
         made = catch(constructing.as_mut()) => match made {
             Ok(made) => made.map_err(Short::Failed),
@@ -209,7 +193,7 @@ async fn construct(
                 Err(Short::Failed(BootFailure::Construct(cause)))
             }
         },
-        received = talk.recv() => Err(match received {
+        received = channel.recv() => Err(match received {
             Ok(Message::CancelActor { .. }) => Short::Cancelled,
             Ok(other) => surprised(&format!("{other:?}")),
             Err(_) => Short::Orphaned,
@@ -220,10 +204,8 @@ async fn construct(
 /// An actor that serves.
 struct Serving {
     this: Arc<ThisActor>,
-    host: Rc<Host>,
-    upward: Arc<Line>,
-    talk: Talk,
-    life: Life,
+    channel: Channel,
+    server: Server,
 }
 
 /// Why an actor stops serving.
@@ -232,7 +214,7 @@ enum Over {
     Done,
     Cancelled(Ending),
     /// The parent is gone, or its words make no sense any more.
-    Orphaned(Ended),
+    Orphaned,
 }
 
 /// What has to be done about a message.
@@ -246,13 +228,13 @@ impl Serving {
         let code = match self.serve().await {
             Over::Done => self.wind_up().await,
             Over::Cancelled(ending) => self.tear_down(ending).await,
-            Over::Orphaned(ended) => self.tear_down_orphaned(&ended).await,
+            Over::Orphaned => self.tear_down_orphaned().await,
         };
-        let Serving { this, talk, .. } = self;
+        let Serving { this, channel, server } = self;
+        // The user's state, and what its destructor does, belongs to the actor's life.
+        drop(server);
         match code {
-            DONE => {
-                say_last(talk.channel, Message::Farewell { failure: unclaimed(&this) }, DONE).await
-            }
+            DONE => say_last(channel, Message::Farewell { failure: unclaimed(&this) }, DONE).await,
             failed => failed,
         }
     }
@@ -261,8 +243,8 @@ impl Serving {
         loop {
             let received = tokio::select! {
                 biased;
-                received = self.talk.channel.recv() => received,
-                () = self.talk.dialogues.wait_done(self.life) => return Over::Done,
+                received = self.channel.recv() => received,
+                () = self.server.wait_done() => return Over::Done,
             };
             match self.on_received(received) {
                 Step::Served => {}
@@ -273,7 +255,8 @@ impl Serving {
 
     fn on_received(&self, received: Result<Message, Closed>) -> Step {
         match received {
-            Ok(Message::Dialogue(dialogue)) => self.talk.dialogues.on(dialogue),
+            Ok(Message::Call { id, function, args }) => self.server.on_call(id, &function, args),
+            Ok(Message::CancelCall { id }) => self.server.on_cancel_call(id),
             Ok(Message::CancelActor { by, within }) => {
                 return Step::Over(Over::Cancelled(Ending {
                     by,
@@ -285,14 +268,13 @@ impl Serving {
                 | Message::Spec(_)
                 | Message::Ready
                 | Message::BootFailed(_)
+                | Message::Return { .. }
+                | Message::Failed { .. }
                 | Message::CancelAck
                 | Message::Progress
                 | Message::Farewell { .. },
-            ) => {
-                let reason = "it said what no parent says".to_owned();
-                return Step::Over(Over::Orphaned(Ended::Lost { reason }));
-            }
-            Err(closed) => return Step::Over(Over::Orphaned(Ended::of_closed(&closed))),
+            )
+            | Err(_) => return Step::Over(Over::Orphaned),
         }
         Step::Served
     }
@@ -303,7 +285,7 @@ impl Serving {
             Idle::Yes => DONE,
             Idle::Over(Over::Done) => DONE,
             Idle::Over(Over::Cancelled(ending)) => Box::pin(self.tear_down(ending)).await,
-            Idle::Over(Over::Orphaned(ended)) => self.tear_down_orphaned(&ended).await,
+            Idle::Over(Over::Orphaned) => self.tear_down_orphaned().await,
         }
     }
 
@@ -312,31 +294,29 @@ impl Serving {
         self.this.begin_ending(ending);
         // Goes out when the channel is next driven: before any destructor runs, or, if there is nothing to tear down, in one
         // write with the farewell.
-        say(&self.talk.channel, Message::CancelAck);
+        say(&self.channel, Message::CancelAck);
         let_ready_tasks_run().await;
-        self.host.end(&by);
+        self.server.abort_all(&by);
         loop {
             match self.wait_idle().await {
                 Idle::Yes | Idle::Over(Over::Done) => return DONE,
                 // Asked again, perhaps with less time.
                 Idle::Over(Over::Cancelled(again)) => {
                     self.this.begin_ending(again);
-                    say(&self.talk.channel, Message::CancelAck);
+                    say(&self.channel, Message::CancelAck);
                 }
-                Idle::Over(Over::Orphaned(ended)) => return self.tear_down_orphaned(&ended).await,
+                Idle::Over(Over::Orphaned) => return self.tear_down_orphaned().await,
             }
         }
     }
 
     /// Nobody waits for this actor, and nobody would kill it: it bounds its own teardown.
-    async fn tear_down_orphaned(&mut self, ended: &Ended) -> i32 {
-        self.talk.dialogues.end(ended);
-        self.upward.bond.set_end(End { exit: Some(Exit::Unknown), teardown: Teardown::default() });
+    async fn tear_down_orphaned(&mut self) -> i32 {
         interrupt::restore_in_process(&self.this);
         let patience = self.this.vars.timings.orphan;
         let by = self.this.id.clone();
         self.this.begin_ending(Ending { by: by.clone(), deadline: Instant::now() + patience });
-        self.host.end(&by);
+        self.server.abort_all(&by);
         // What has not ended by then dies with the process, or is abandoned with the thread.
         let _idle =
             tokio::time::timeout(patience + patience / 2, self.this.tasks.wait_idle()).await;
@@ -349,7 +329,7 @@ impl Serving {
             let received = tokio::select! {
                 biased;
                 () = self.this.tasks.wait_idle() => return Idle::Yes,
-                received = self.talk.channel.recv() => received,
+                received = self.channel.recv() => received,
             };
             match self.on_received(received) {
                 Step::Served => {}

@@ -10,7 +10,7 @@ use super::program::{call_start_hook, is_initialised};
 use crate::actor::{self, Origin, ThisActor};
 use crate::error::{ActorId, Error, Result};
 use crate::msg::{Timings, Vars};
-use crate::rpc::{self, Exposes, catch};
+use crate::rpc::catch;
 use crate::spawn::{Backend, UnknownBackend};
 
 /// The variable that names the backend of a program's actors, for [`RootConfig::from_env`].
@@ -25,18 +25,11 @@ pub struct RootConfig {
     pub backend: Backend,
     /// How long starts and teardowns may take.
     pub timings: Timings,
-    /// What its children may call in it. Default: nothing; a child can be [offered](crate::Start::offer) more.
-    pub exposes: Exposes,
 }
 
 impl Default for RootConfig {
     fn default() -> RootConfig {
-        RootConfig {
-            name: "root".to_owned(),
-            backend: Backend::Exec,
-            timings: Timings::default(),
-            exposes: Exposes::default(),
-        }
+        RootConfig { name: "root".to_owned(), backend: Backend::Exec, timings: Timings::default() }
     }
 }
 
@@ -70,18 +63,14 @@ pub fn block_on_root<F: Future>(config: RootConfig, body: F) -> Result<F::Output
     if let Ok(this) = actor::this() {
         return Err(Error::SecondRoot(this.id.clone()));
     }
-    let exposure = config.exposes.resolve()?;
     let scheduler = scheduler()?;
     let id = ActorId { name: config.name, uuid: Uuid::new_v4() };
     let vars = Vars { backend: config.backend, timings: config.timings };
     let this = ThisActor::new(id, vars, Origin::Root);
     let _entered = actor::enter(std::sync::Arc::clone(&this));
-    let reachable = rpc::enter(std::sync::Arc::clone(&this));
-    reachable.host().open(exposure, None);
     call_start_hook(&this.id);
     let outcome = scheduler.block_on(async {
         let outcome = catch(pin!(body)).await;
-        reachable.host().end(&this.id);
         this.tasks.wait_idle().await;
         outcome
     });

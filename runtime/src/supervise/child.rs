@@ -26,9 +26,8 @@ use super::nursery::Core;
 use super::start::ONLY_CALL;
 use crate::error::{Error, RemoteError, Result, StartFailure, StartStep, Teardown};
 use crate::ipc::{Channel, Closed};
-use crate::line::{End, Ended, Line, NoValue, Order, Reply};
-use crate::msg::{BootFailure, Dialogue, Failure, Message, PROTOCOL, Timings};
-use crate::rpc::Dialogues;
+use crate::msg::{BootFailure, Failure, Message, PROTOCOL, Timings};
+use crate::rpc::{End, Ended, Line, NoValue, Order, Reply};
 use crate::spawn::{self, Backend, Child, Exit, Request, SpawnError, SpawnFailure};
 use crate::trace::{self, Step};
 
@@ -37,7 +36,6 @@ pub(super) struct Assignment {
     pub(super) core: Arc<Core>,
     pub(super) place: u64,
     pub(super) line: Arc<Line>,
-    pub(super) dialogues: Dialogues,
     pub(super) channel: Channel,
     pub(super) backend: Backend,
     pub(super) boot_within: Duration,
@@ -51,7 +49,6 @@ pub(super) struct Assignment {
 pub(super) struct Supervisor {
     report: Report,
     line: Arc<Line>,
-    dialogues: Dialogues,
     /// `None` once it is closed.
     channel: Option<Channel>,
     backend: Backend,
@@ -102,22 +99,12 @@ enum Event {
 
 impl Supervisor {
     pub(super) fn new(assignment: Assignment) -> Supervisor {
-        let Assignment {
-            core,
-            place,
-            line,
-            dialogues,
-            channel,
-            backend,
-            boot_within,
-            ready_tx,
-            reply_tx,
-        } = assignment;
+        let Assignment { core, place, line, channel, backend, boot_within, ready_tx, reply_tx } =
+            assignment;
         let deadline = Instant::now() + boot_within;
         Supervisor {
             report: Report { core, place, line: Arc::clone(&line), is_made: false },
             line,
-            dialogues,
             channel: Some(channel),
             backend,
             boot_within,
@@ -256,14 +243,8 @@ impl Supervisor {
             }
             Message::Ready => self.on_ready(),
             Message::BootFailed(failure) => self.on_boot_failed(failure),
-            Message::Dialogue(Dialogue::Return { id: ONLY_CALL, value }) => {
-                self.on_only_answer(Ok(value));
-            }
-            Message::Dialogue(Dialogue::Failed { id: ONLY_CALL, failure }) => {
-                self.omens.only_call_failure = self.failure_of_only_call(&failure);
-                self.on_only_answer(Err(NoValue::Failed(failure)));
-            }
-            Message::Dialogue(dialogue) => self.dialogues.on(dialogue),
+            Message::Return { id, value } => self.on_answer(id, Ok(value)),
+            Message::Failed { id, failure } => self.on_answer(id, Err(NoValue::Failed(failure))),
             Message::CancelAck => {
                 self.trace(Step::CancelAcked);
                 self.on_ladder(Ladder::on_ack);
@@ -273,7 +254,10 @@ impl Supervisor {
                 self.report.core.this.report_progress();
             }
             Message::Farewell { failure } => self.on_farewell(failure),
-            Message::Spec(_) | Message::CancelActor { .. } => {
+            Message::Spec(_)
+            | Message::Call { .. }
+            | Message::CancelCall { .. }
+            | Message::CancelActor { .. } => {
                 self.lose("it said what only a parent says".to_owned());
             }
         }
@@ -301,7 +285,13 @@ impl Supervisor {
         self.begin_ending(Ladder::begin_parting);
     }
 
-    fn on_only_answer(&mut self, reply: Reply) {
+    fn on_answer(&mut self, id: u64, reply: Reply) {
+        if id != ONLY_CALL {
+            return self.line.calls.answer(id, reply);
+        }
+        if let Err(NoValue::Failed(failure)) = &reply {
+            self.omens.only_call_failure = self.failure_of_only_call(failure);
+        }
         if let Some(reply_tx) = self.reply_tx.take() {
             // Whether the result is read is the body's choice.
             let _read = reply_tx.send(reply);
@@ -476,7 +466,7 @@ impl Supervisor {
 
     /// All that waits for the child is told how it ended. The first telling counts.
     fn answer_all(&mut self, ended: &Ended) {
-        self.dialogues.end(ended);
+        self.line.calls.close(ended);
         if let Some(reply_tx) = self.reply_tx.take() {
             let _read = reply_tx.send(Err(NoValue::Ended(ended.clone())));
         }

@@ -9,8 +9,7 @@ use tokio::sync::Notify;
 use super::start::{Start, target};
 use crate::actor::{self, ThisActor};
 use crate::error::{ActorId, Error, Result};
-use crate::line::{Line, Order};
-use crate::rpc::{Actor, Function};
+use crate::rpc::{Actor, Function, Line, Order};
 use crate::trace::{self, Wait};
 
 /// Runs `body` as a scope that owns the actors started in it. Ends when `body` and every child have ended and been reaped.

@@ -21,9 +21,8 @@ use super::one_shot::OneShot;
 use crate::actor::{self, ThisActor};
 use crate::error::{ActorId, Error, Result};
 use crate::ipc::Channel;
-use crate::line::{Line, Order, Relation, Reply};
-use crate::msg::{Dialogue, Form, Life, Message, PROTOCOL, Payload, Spec, Unpackable, Vars};
-use crate::rpc::{Actor, Dialogues, Exposes, Function, Host, Portal, Remote};
+use crate::msg::{Form, Life, Message, PROTOCOL, Payload, Spec, Unpackable, Vars};
+use crate::rpc::{Actor, Bond, Calls, Function, Line, Order, Portal, Reply};
 use crate::spawn::{Backend, Link, Request};
 
 /// A child that is about to be started: choose options, then await it.
@@ -69,20 +68,13 @@ struct Options {
     backend: Option<Backend>,
     env: Vec<(OsString, Option<OsString>)>,
     program: Option<PathBuf>,
-    offers: Exposes,
     boot_deadline: Option<Duration>,
 }
 
 impl<'n, T> Start<'n, T> {
     fn new(nursery: &'n Nursery, name: String, target: T) -> Start<'n, T> {
-        let options = Options {
-            name,
-            backend: None,
-            env: Vec::new(),
-            program: None,
-            offers: Exposes::default(),
-            boot_deadline: None,
-        };
+        let options =
+            Options { name, backend: None, env: Vec::new(), program: None, boot_deadline: None };
         Start { nursery, options, target }
     }
 
@@ -114,13 +106,6 @@ impl<'n, T> Start<'n, T> {
         self
     }
 
-    /// Lets the child call `F` in this actor, by [`ActorInfo::parent_portal`](crate::ActorInfo::parent_portal): beside what this
-    /// actor exposes to all.
-    pub fn offer<F: Remote>(mut self) -> Self {
-        self.options.offers = self.options.offers.function::<F>();
-        self
-    }
-
     /// How long the child may take to be ready before it is killed. Default: the tree's [`Timings`](crate::Timings).
     pub fn boot_deadline(mut self, deadline: Duration) -> Self {
         self.options.boot_deadline = Some(deadline);
@@ -145,7 +130,7 @@ impl<'n> Start<'n, target::Daemon> {
     }
 
     /// Lets the actor serve `F`. Whatever is not exposed is answered [`Error::NotExposed`].
-    pub fn expose<F: Remote>(mut self) -> Self {
+    pub fn expose<F: Function>(mut self) -> Self {
         self.target.exposure.push(F::NAME);
         self
     }
@@ -278,9 +263,12 @@ impl<'n> Draft<'n> {
         let Draft { nursery, this, backend, id, options, channel, link } = self;
         let out = channel.sender().clone();
         let reply_tx = greet(&out, &this, backend, role, only_call);
-        let line = Line::new(id.clone(), out, Relation::Child);
-        let offered = options.offers.resolve()?;
-        let dialogues = Dialogues::new(Host::here()?, Arc::clone(&line), offered);
+        let line = Arc::new(Line {
+            actor: id.clone(),
+            out,
+            calls: Calls::default(),
+            bond: Bond::default(),
+        });
         let place = nursery.core().admit(&line)?;
         let (ready_tx, ready_rx) = oneshot::channel();
         let boot_within = options.boot_deadline.unwrap_or(this.vars.timings.boot);
@@ -296,7 +284,6 @@ impl<'n> Draft<'n> {
             core: Arc::clone(nursery.core()),
             place,
             line: Arc::clone(&line),
-            dialogues,
             channel,
             backend,
             boot_within,
@@ -331,7 +318,7 @@ fn greet(
         Message::Hello { protocol: PROTOCOL, actor: this.id.clone(), pid: std::process::id() };
     let (call, reply_tx) = match only_call {
         Some(OnlyCall { function, args, reply_tx }) => (
-            Some(Dialogue::Call { id: ONLY_CALL, function: Cow::Borrowed(function), args }.into()),
+            Some(Message::Call { id: ONLY_CALL, function: Cow::Borrowed(function), args }),
             Some(reply_tx),
         ),
         None => (None, None),

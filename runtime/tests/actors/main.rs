@@ -11,7 +11,6 @@ mod gate;
 mod nurseries;
 mod orphans;
 mod transitions;
-mod upward;
 
 use std::pin::Pin;
 use std::process::{Command, ExitCode};
@@ -86,17 +85,10 @@ fn main() -> ExitCode {
 }
 
 fn all_cases() -> Vec<Case> {
-    [
-        boots::cases(),
-        calls::cases(),
-        cancels::cases(),
-        deaths::cases(),
-        nurseries::cases(),
-        upward::cases(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    [boots::cases(), calls::cases(), cancels::cases(), deaths::cases(), nurseries::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn trials() -> Vec<Trial> {
