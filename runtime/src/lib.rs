@@ -12,6 +12,7 @@
 //! watch       descriptors in the scheduler's care
 //! spawn       how a child comes to be, per backend; knows no protocol
 //! error       what can go wrong, as values
+//! variables   typed values handed down the tree
 //! trace       the point that every change of an actor's state passes
 //! msg         what parent and child say to each other, as bytes
 //! ipc         channels; knows no process
@@ -19,6 +20,7 @@
 //! rpc         functions, portals, calls, and serving them
 //! boot        how a program and each of its actors begin and end
 //! supervise   nurseries, the life of a child, the kill ladder: joins ipc and spawn, starts what boot runs
+//! scope       deadlines, cancels and shields for any work of an actor
 //! ```
 
 pub mod spawn;
@@ -30,7 +32,9 @@ mod error;
 mod ipc;
 mod msg;
 mod rpc;
+mod scope;
 mod supervise;
+mod variables;
 mod watch;
 
 pub use actor::{ActorInfo, current};
@@ -76,9 +80,11 @@ pub use runtime_macros::remote;
 /// initialiser then, which runs before `main` and before what other crates run there, and by which a process that was started to be
 /// a test or an actor becomes that.
 pub use runtime_macros::test;
+pub use scope::{CancelScope, fail_after, move_on_after, shield};
 pub use spawn::{Backend, Capabilities, Capability, Exit, InitError, MainLoop, Stopper};
 pub use supervise::{Nursery, OneShot, Start, nursery, target};
 pub use trace::ContextState;
+pub use variables::Variables;
 
 /// What the macros' output names. Not for use by hand, and free to change.
 #[doc(hidden)]

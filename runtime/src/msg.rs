@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{ActorId, RemoteError};
 use crate::spawn::Backend;
+use crate::variables::Variables;
 
 /// The version of this file. A peer with another is refused.
 pub(crate) const PROTOCOL: u32 = 1;
@@ -82,6 +83,7 @@ pub(crate) struct Vars {
     /// On which backend a child is started that is given none.
     pub backend: Backend,
     pub timings: Timings,
+    pub variables: Variables,
 }
 
 /// How long each wait of a start and of a teardown may take. Handed down the tree; what is left of a parent's own deadline
@@ -488,7 +490,11 @@ mod tests {
             Message::Hello { protocol: PROTOCOL, actor: actor(), pid: 1 },
             Message::Spec(Box::new(Spec {
                 parent: actor(),
-                vars: Vars { backend: Backend::Exec, timings: Timings::default() },
+                vars: Vars {
+                    backend: Backend::Exec,
+                    timings: Timings::default(),
+                    variables: Variables::new().with(&7_u8),
+                },
                 exposure: vec![Cow::Borrowed("f"), Cow::Borrowed("g")],
                 state: Some((Cow::Borrowed("new"), Payload::Bytes(vec![1, 2]))),
                 life: Life::OneShot,

@@ -6,14 +6,22 @@
 //!
 //! Used by `rpc` and `supervise`; filled by `boot`. No children and no channels here.
 
+mod lifetime;
+mod remains;
+mod scopes;
 mod tasks;
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
+use lifetime::Lifetime;
+pub(crate) use remains::{Remains, Remnant, collect, in_place, leave};
+pub(crate) use scopes::{Scope, Scopes};
 pub(crate) use tasks::Tasks;
 
 use crate::error::{ActorId, Error, Result};
@@ -87,6 +95,25 @@ impl ActorInfo {
     pub fn timings(&self) -> Timings {
         self.this.vars.timings
     }
+
+    /// The runtime variable of type `T`: as this actor was given it ([`Start::var`](crate::Start::var)), or else the nearest
+    /// above it, up to the root ([`RootConfig::var`](crate::RootConfig::var)). `None` if none of them was.
+    ///
+    /// # Errors
+    /// [`Error::Unsendable`] if an actor above runs another program, whose `T` is another.
+    pub fn var<T: DeserializeOwned + 'static>(&self) -> Result<Option<T>> {
+        self.this.vars.variables.get()
+    }
+
+    /// Has `release` run at the end of the actor: after its last task, its children and its state, in reverse order of these
+    /// calls, on the actor's thread. One that panics is a failure of the actor, and keeps none of the others from running.
+    ///
+    /// They run whatever ends the actor: its own end, a cancel, a failure, a panic, the loss of its parent. Not after a signal
+    /// that ends the process, an abort, a call of [`exit`](std::process::exit), and on a thread that was abandoned only when it
+    /// ends after all. An entry that comes when the actor has ended is run at once, by the caller.
+    pub fn on_end(&self, release: impl FnOnce() + Send + 'static) {
+        self.this.lifetime.push(Box::new(release));
+    }
 }
 
 /// The state of one actor.
@@ -96,9 +123,15 @@ pub(crate) struct ThisActor {
     pub(crate) origin: Origin,
     /// All that must be finished before the actor ends.
     pub(crate) tasks: Tasks,
+    pub(crate) scopes: Scopes,
+    pub(crate) lifetime: Lifetime,
     ending: Mutex<Option<Ending>>,
+    ending_changed: Notify,
     unclaimed: Mutex<Vec<Error>>,
 }
+
+/// What an actor keeps of its time for saying farewell, when its tasks would take all of it.
+const LAST_MOMENT: Duration = Duration::from_millis(50);
 
 /// Where an actor comes from.
 pub(crate) enum Origin {
@@ -120,7 +153,10 @@ impl ThisActor {
             vars,
             origin,
             tasks: Tasks::default(),
+            scopes: Scopes::default(),
+            lifetime: Lifetime::default(),
             ending: Mutex::default(),
+            ending_changed: Notify::new(),
             unclaimed: Mutex::default(),
         })
     }
@@ -132,13 +168,38 @@ impl ThisActor {
         let sooner = slot.as_ref().is_none_or(|earlier| ending.deadline < earlier.deadline);
         if sooner {
             *slot = Some(ending);
+            drop(slot);
+            self.ending_changed.notify_waiters();
         }
+    }
+
+    /// Returns after `limit`, or when the actor, told to end, has so little time left that what still runs must be given up.
+    /// Cancel safe.
+    pub(crate) async fn wait_over(&self, limit: Duration) {
+        let limit = Instant::now().checked_add(limit);
+        loop {
+            let changed = self.ending_changed.notified();
+            let own = self
+                .deadline()
+                .map(|deadline| deadline.checked_sub(LAST_MOMENT).unwrap_or(deadline));
+            match own.into_iter().chain(limit).min() {
+                None => changed.await,
+                Some(at) => tokio::select! {
+                    () = tokio::time::sleep_until(at.into()) => return,
+                    () = changed => {}
+                },
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        ending.as_ref().map(|ending| ending.deadline)
     }
 
     /// What is left to this actor for tearing down its own children. `None`: nobody set a bound.
     pub(crate) fn remaining(&self, now: Instant) -> Option<Duration> {
-        let ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
-        ending.as_ref().map(|ending| ending.deadline.saturating_duration_since(now))
+        self.deadline().map(|deadline| deadline.saturating_duration_since(now))
     }
 
     /// A step of a teardown below was made; whoever waits for this actor's end may want to know. Says nothing while the

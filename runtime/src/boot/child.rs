@@ -80,7 +80,13 @@ async fn live(boot: Boot) -> i32 {
             );
             Serving { this, channel, server }.live().await
         }
-        Err(reason) => stop_short(channel, reason, unclaimed(&this)).await,
+        Err(reason) => {
+            // What a constructor started before it failed or was cut short.
+            this.scopes.end_all();
+            this.tasks.wait_idle().await;
+            root::release(&this);
+            stop_short(channel, reason, unclaimed(&this)).await
+        }
     }
 }
 
@@ -233,6 +239,7 @@ impl Serving {
         let Serving { this, channel, server } = self;
         // The user's state, and what its destructor does, belongs to the actor's life.
         drop(server);
+        root::release(&this);
         match code {
             DONE => say_last(channel, Message::Farewell { failure: unclaimed(&this) }, DONE).await,
             failed => failed,
@@ -281,6 +288,7 @@ impl Serving {
 
     /// Nothing is left to serve; nurseries that were dropped may still be ending.
     async fn wind_up(&mut self) -> i32 {
+        self.this.scopes.end_all();
         match self.wait_idle().await {
             Idle::Yes => DONE,
             Idle::Over(Over::Done) => DONE,
@@ -297,6 +305,7 @@ impl Serving {
         say(&self.channel, Message::CancelAck);
         let_ready_tasks_run().await;
         self.server.abort_all(&by);
+        end_scopes_soon(&self.this);
         loop {
             match self.wait_idle().await {
                 Idle::Yes | Idle::Over(Over::Done) => return DONE,
@@ -317,6 +326,7 @@ impl Serving {
         let by = self.this.id.clone();
         self.this.begin_ending(Ending { by: by.clone(), deadline: Instant::now() + patience });
         self.server.abort_all(&by);
+        self.this.scopes.end_all();
         // What has not ended by then dies with the process, or is abandoned with the thread.
         let _idle =
             tokio::time::timeout(patience + patience / 2, self.this.tasks.wait_idle()).await;
@@ -344,6 +354,19 @@ enum Idle {
     Yes,
     /// Something else came first.
     Over(Over),
+}
+
+/// Scopes that are dropped with the tasks that hold them end by themselves; those that were leaked are ended, after that. By a
+/// task: the acknowledgement is not to wait for destructors.
+fn end_scopes_soon(this: &Arc<ThisActor>) {
+    if this.scopes.is_empty() {
+        return;
+    }
+    let ending = Arc::clone(this);
+    this.tasks.spawn(async move {
+        let_ready_tasks_run().await;
+        ending.scopes.end_all();
+    });
 }
 
 /// A cancel arrives where a task waits: what is ready goes on first, so that a failure that has already happened is told, and

@@ -155,6 +155,12 @@ pub enum Error {
         /// What was wrong with it.
         reason: String,
     },
+    /// A scope's time was over before its work was done.
+    #[error("not done within {after:?}")]
+    DeadlinePassed {
+        /// The time it had.
+        after: Duration,
+    },
     /// Several failures of one nursery.
     #[error("{0}")]
     Group(Group),
@@ -234,6 +240,7 @@ impl Error {
             Error::SpawnFailed(failure) => Some(Occurrence::death(&failure.actor)),
             Error::BootDeadline { actor, .. } => Some(Occurrence::death(actor)),
             Error::Cancelled { .. }
+            | Error::DeadlinePassed { .. }
             | Error::Group(_)
             | Error::NotExposed { .. }
             | Error::NoRuntime

@@ -13,11 +13,11 @@ mod panic;
 mod portal;
 mod serve;
 
-pub(crate) use bond::{Bond, End, Order};
+pub(crate) use bond::{Bond, End, Manner, Order};
 pub(crate) use calls::{Calls, Ended, NoValue, Reply};
 pub use function::{Actor, ENTRIES, Entry, Fallible, Function, Method, Remote, State};
 pub(crate) use function::{AnyState, Exposure, find};
-pub(crate) use panic::{catch, install_hook, message_of};
+pub(crate) use panic::{Panic, catch, catch_call, install_hook, message_of};
 pub use portal::Portal;
 pub(crate) use portal::{Line, value_of};
 pub(crate) use serve::Server;

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Once;
 use std::task::Poll;
 
-use crate::error::PanicLocation;
+use crate::error::{ActorId, Error, PanicLocation, RemoteError};
 
 /// A panic that was caught.
 pub(crate) struct Panic {
@@ -25,7 +25,17 @@ pub(crate) async fn catch<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Result
     .await
 }
 
+/// Calls `work`, and catches a panic of it.
+pub(crate) fn catch_call(work: impl FnOnce()) -> Result<(), Panic> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(Panic::new)
+}
+
 impl Panic {
+    /// The failure it is of the actor `here`.
+    pub(crate) fn into_error(self, here: &ActorId) -> Error {
+        Error::Remote(RemoteError::panicked(here, self.message, self.location))
+    }
+
     fn new(payload: Box<dyn Any + Send>) -> Panic {
         Panic { message: message_of(&*payload), location: LATEST.take(), payload }
     }

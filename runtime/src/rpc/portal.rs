@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::bond::{Bond, Order};
+use super::bond::{Bond, Manner, Order};
 use super::calls::{Calls, NoValue, Reply};
 use super::function::{Function, Remote, shown};
 use crate::actor;
@@ -25,7 +26,7 @@ pub struct Portal {
     line: Arc<Line>,
 }
 
-/// What a portal and the supervisor of its actor share.
+/// What a portal and the keeper of its actor share.
 pub(crate) struct Line {
     pub(crate) actor: ActorId,
     pub(crate) out: Sender,
@@ -84,9 +85,43 @@ impl Portal {
     /// # Cancel safety
     /// The order is given at once; dropping the future does not take it back.
     pub async fn cancel(&self) -> Result<()> {
+        self.end(Manner::Ask).await
+    }
+
+    /// As [`Portal::cancel`], and the actor is given `limit` to end, in place of what the tree's
+    /// [`Timings`](crate::Timings) give it, before it is forced to: less what this actor, told to end itself, has not got. One
+    /// that does not even acknowledge in the time for that is forced then.
+    ///
+    /// # Errors
+    /// As [`Portal::cancel`].
+    ///
+    /// # Cancel safety
+    /// As [`Portal::cancel`].
+    pub async fn cancel_within(&self, limit: Duration) -> Result<()> {
+        self.end(Manner::AskFor(limit)).await
+    }
+
+    /// Kills the actor and all below it without asking, and waits until they are reaped; also one that is being cancelled. On
+    /// `thread`, where nothing can be killed, it is asked, and abandoned if it has not ended within 100 ms. No code of the actor
+    /// runs any more, nor what it has to [release](crate::ActorInfo::on_end).
+    ///
+    /// # Errors
+    /// [`Error::NoRuntime`] outside an actor.
+    ///
+    /// # Cancel safety
+    /// As [`Portal::cancel`].
+    pub async fn kill(&self) -> Result<()> {
+        match self.end(Manner::Kill).await {
+            // As it was to be.
+            Err(Error::Forced { .. }) => Ok(()),
+            ended => ended,
+        }
+    }
+
+    async fn end(&self, manner: Manner) -> Result<()> {
         let this = actor::this()?;
         let within = this.remaining(std::time::Instant::now());
-        self.line.bond.order(Order { by: this.id.clone(), within });
+        self.line.bond.order(Order { by: this.id.clone(), within, manner });
         let _blocked = trace::blocked(self.id(), Wait::End);
         let end = self.line.bond.wait_end().await;
         if end.teardown.is_forced() {

@@ -21,13 +21,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-use super::ladder::{Duty, Ladder, Means};
+use super::ladder::{Duty, Ladder, Means, Terms};
 use super::nursery::Core;
 use super::start::ONLY_CALL;
 use crate::error::{Error, RemoteError, Result, StartFailure, StartStep, Teardown};
 use crate::ipc::{Channel, Closed};
 use crate::msg::{BootFailure, Failure, Message, PROTOCOL, Timings};
-use crate::rpc::{End, Ended, Line, NoValue, Order, Reply};
+use crate::rpc::{End, Ended, Line, Manner, NoValue, Order, Reply};
 use crate::spawn::{self, Backend, Child, Exit, Request, SpawnError, SpawnFailure};
 use crate::trace::{self, Step};
 
@@ -46,7 +46,7 @@ pub(super) struct Assignment {
 }
 
 /// Leads one child through its life.
-pub(super) struct Supervisor {
+pub(super) struct Keeper {
     report: Report,
     line: Arc<Line>,
     /// `None` once it is closed.
@@ -88,7 +88,7 @@ struct Farewell {
     failure: Option<RemoteError>,
 }
 
-/// What wakes a supervisor.
+/// What wakes a keeper.
 enum Event {
     Message(Message),
     Closed(Closed),
@@ -97,12 +97,12 @@ enum Event {
     Deadline,
 }
 
-impl Supervisor {
-    pub(super) fn new(assignment: Assignment) -> Supervisor {
+impl Keeper {
+    pub(super) fn new(assignment: Assignment) -> Keeper {
         let Assignment { core, place, line, channel, backend, boot_within, ready_tx, reply_tx } =
             assignment;
         let deadline = Instant::now() + boot_within;
-        Supervisor {
+        Keeper {
             report: Report { core, place, line: Arc::clone(&line), is_made: false },
             line,
             channel: Some(channel),
@@ -206,7 +206,7 @@ impl Supervisor {
                 }
                 Event::Closed(closed) => self.on_closed(&closed),
                 Event::Exited(exit) => return exit,
-                Event::Ordered(order) => self.on_order(order),
+                Event::Ordered(order) => self.on_order(order, child).await,
                 Event::Deadline => self.on_deadline(child).await,
             }
         }
@@ -217,9 +217,7 @@ impl Supervisor {
         exit: Pin<&mut impl Future<Output = Exit>>,
         cx: &mut Context<'_>,
     ) -> Poll<Event> {
-        if self.omens.ordered.is_none()
-            && let Poll::Ready(order) = self.line.bond.poll_order(cx)
-        {
+        if let Poll::Ready(order) = self.line.bond.poll_order(cx) {
             return Poll::Ready(Event::Ordered(order));
         }
         if let Some(channel) = &mut self.channel
@@ -335,19 +333,33 @@ impl Supervisor {
         self.begin_ending(Ladder::begin_unheard);
     }
 
-    fn on_order(&mut self, order: Order) {
-        match self.stage {
-            Stage::Booting { .. } | Stage::Serving => {
-                let ladder =
-                    Ladder::begin(self.timings(), self.means(), order.within, Instant::now());
-                self.ask(&order, &ladder);
-                self.stage = Stage::Ending { ladder };
-                self.tell_starter(Err(self.cancelled(&order)));
-            }
+    async fn on_order(&mut self, order: Order, child: &Child) {
+        let now = Instant::now();
+        let duty = match &mut self.stage {
+            Stage::Booting { .. } | Stage::Serving => self.begin_ordered(&order, now),
             // It ends already.
-            Stage::Ending { .. } => {}
-        }
+            Stage::Ending { ladder } if order.manner == Manner::Kill => ladder.hurry(now),
+            Stage::Ending { .. } => None,
+        };
         self.omens.ordered = Some(order);
+        self.carry_out(duty, child).await;
+    }
+
+    fn begin_ordered(&mut self, order: &Order, now: Instant) -> Option<Duty> {
+        let terms = self.terms(order.within);
+        let (ladder, duty) = match order.manner {
+            Manner::Ask => (Ladder::begin(&terms, now), None),
+            Manner::AskFor(patience) => {
+                (Ladder::begin(&Terms { patience: Some(patience), ..terms }, now), None)
+            }
+            Manner::Kill => Ladder::begin_killing(&terms, now),
+        };
+        if duty.is_none() {
+            self.ask(order, &ladder);
+        }
+        self.stage = Stage::Ending { ladder };
+        self.tell_starter(Err(self.cancelled(order)));
+        duty
     }
 
     fn ask(&self, order: &Order, ladder: &Ladder) {
@@ -367,14 +379,16 @@ impl Supervisor {
         };
         self.note_silence();
         self.report.core.this.report_progress();
-        if let Some(duty) = duty {
-            self.trace(Step::Rung(duty.rung()));
-        }
+        self.carry_out(duty, child).await;
+    }
+
+    async fn carry_out(&self, duty: Option<Duty>, child: &Child) {
+        let Some(duty) = duty else { return };
+        self.trace(Step::Rung(duty.rung()));
         match duty {
-            Some(Duty::Terminate) => drop(child.terminate()),
-            Some(Duty::KillSubtree) => drop(child.kill_subtree().await),
-            Some(Duty::Abandon) => child.abandon(),
-            None => {}
+            Duty::Terminate => drop(child.terminate()),
+            Duty::KillSubtree => drop(child.kill_subtree().await),
+            Duty::Abandon => child.abandon(),
         }
     }
 
@@ -394,8 +408,7 @@ impl Supervisor {
         let failure = self.start_failure(None);
         self.tell_starter(Err(failure));
         let (means, now) = (self.means(), Instant::now());
-        let mut ladder =
-            Ladder::begin(self.timings(), means, self.report.core.this.remaining(now), now);
+        let mut ladder = Ladder::begin(&self.terms(self.report.core.this.remaining(now)), now);
         let duty = match means {
             Means::Process => Some(ladder.kill(now)),
             Means::Thread => {
@@ -414,12 +427,11 @@ impl Supervisor {
     }
 
     /// The child ends without having been asked, or should.
-    fn begin_ending(&mut self, begin: fn(&Timings, Means, Option<Duration>, Instant) -> Ladder) {
+    fn begin_ending(&mut self, begin: fn(&Terms<'_>, Instant) -> Ladder) {
         if let Stage::Booting { .. } | Stage::Serving = self.stage {
             let now = Instant::now();
-            let remaining = self.report.core.this.remaining(now);
-            self.stage =
-                Stage::Ending { ladder: begin(self.timings(), self.means(), remaining, now) };
+            let terms = self.terms(self.report.core.this.remaining(now));
+            self.stage = Stage::Ending { ladder: begin(&terms, now) };
         }
     }
 
@@ -518,6 +530,8 @@ impl Supervisor {
         let actor = self.line.actor.clone();
         if let Some(reason) = self.omens.lost.take() {
             Some(Error::ChannelLost { actor, reason })
+        } else if teardown.is_forced() && self.was_to_be_killed() {
+            None
         } else if teardown.is_forced() {
             Some(Error::Forced { actor, teardown: teardown.clone() })
         } else if self.omens.farewell.is_some() {
@@ -525,6 +539,10 @@ impl Supervisor {
         } else {
             Some(Error::ActorDied { actor, exit: exit.clone(), incarnation: 0 })
         }
+    }
+
+    fn was_to_be_killed(&self) -> bool {
+        self.omens.ordered.as_ref().is_some_and(|order| order.manner == Manner::Kill)
     }
 
     /// Only the first word counts. A failure that nobody hears, because the start was dropped, is the nursery's.
@@ -595,6 +613,10 @@ impl Supervisor {
         &self.report.core.this.vars.timings
     }
 
+    fn terms(&self, remaining: Option<Duration>) -> Terms<'_> {
+        Terms { timings: self.timings(), means: self.means(), patience: None, remaining }
+    }
+
     fn means(&self) -> Means {
         if self.backend.is_process() { Means::Process } else { Means::Thread }
     }
@@ -646,7 +668,7 @@ impl Alarm {
     }
 }
 
-/// The report to the nursery and to all who hold the portal. Made exactly once: a supervisor that panics makes it too, as the
+/// The report to the nursery and to all who hold the portal. Made exactly once: a keeper that panics makes it too, as the
 /// bug it is, for a nursery must not wait for a child nobody watches.
 struct Report {
     core: Arc<Core>,
@@ -667,7 +689,7 @@ impl Drop for Report {
     fn drop(&mut self) {
         if !self.is_made {
             let bug =
-                Error::Bug(format!("the supervisor of actor {} ended before it", self.line.actor));
+                Error::Bug(format!("the keeper of actor {} ended before it", self.line.actor));
             self.line.calls.close(&Ended::Lost { reason: bug.to_string() });
             self.line.bond.set_end(End { exit: None, teardown: Teardown::default() });
             self.core.on_end(self.place, vec![bug]);

@@ -25,7 +25,7 @@ pub(super) enum Means {
     Thread,
 }
 
-/// What the supervisor has to do now.
+/// What the keeper has to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Duty {
@@ -45,6 +45,17 @@ impl Duty {
     }
 }
 
+/// What bounds a child's end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms<'a> {
+    pub(super) timings: &'a Timings,
+    pub(super) means: Means,
+    /// How long it has to end once it has acknowledged, in place of what the timings say.
+    pub(super) patience: Option<Duration>,
+    /// What is left to the one who asks.
+    pub(super) remaining: Option<Duration>,
+}
+
 /// How long each rung may take, after what is left to the parent has been taken into account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Waits {
@@ -60,6 +71,9 @@ const MARGIN: Duration = Duration::from_millis(50);
 /// No child is given less than this to end, however little is left.
 const LEAST: Duration = Duration::from_millis(100);
 
+/// As good as no bound, and no clock overflows.
+pub(super) const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// A child that is being made to end.
 #[derive(Debug)]
 pub(super) struct Ladder {
@@ -73,12 +87,14 @@ pub(super) struct Ladder {
 }
 
 impl Waits {
-    fn new(timings: &Timings, means: Means, remaining: Option<Duration>) -> Waits {
+    fn new(terms: &Terms<'_>) -> Waits {
+        let Terms { timings, means, patience, remaining } = *terms;
         let terminate = timings.terminate;
-        let (patience, last_rung) = match means {
+        let (usual, last_rung) = match means {
             Means::Process => (timings.soft, terminate),
             Means::Thread => (timings.abandon, Duration::ZERO),
         };
+        let patience = patience.unwrap_or(usual).min(LONGEST);
         let soft = remaining.map_or(patience, |left| {
             let reserve = last_rung + MARGIN.max(left / 10);
             patience.min(left.saturating_sub(reserve).max(LEAST))
@@ -88,14 +104,9 @@ impl Waits {
 }
 
 impl Ladder {
-    /// The child has been asked just now. `remaining` is what is left to the one who asks.
-    pub(super) fn begin(
-        timings: &Timings,
-        means: Means,
-        remaining: Option<Duration>,
-        now: Instant,
-    ) -> Ladder {
-        let waits = Waits::new(timings, means, remaining);
+    /// The child has been asked just now.
+    pub(super) fn begin(terms: &Terms<'_>, now: Instant) -> Ladder {
+        let (means, waits) = (terms.means, Waits::new(terms));
         let first = match means {
             Means::Process => waits.ack,
             Means::Thread => waits.soft,
@@ -112,31 +123,34 @@ impl Ladder {
     }
 
     /// The child has said that it ends: it only has to do it.
-    pub(super) fn begin_parting(
-        timings: &Timings,
-        means: Means,
-        remaining: Option<Duration>,
-        now: Instant,
-    ) -> Ladder {
-        let mut ladder = Ladder::begin(timings, means, remaining, now);
+    pub(super) fn begin_parting(terms: &Terms<'_>, now: Instant) -> Ladder {
+        let mut ladder = Ladder::begin(terms, now);
         (ladder.rung, ladder.deadline) = (Rung::Soft, Some(now + ladder.waits.soft));
         ladder
     }
 
     /// The child's channel is gone, and with it the means of asking: most often because it is dead, which is known in a
     /// moment. What waits for it is not to wait long if not.
-    pub(super) fn begin_unheard(
-        timings: &Timings,
-        means: Means,
-        remaining: Option<Duration>,
-        now: Instant,
-    ) -> Ladder {
-        let mut ladder = Ladder::begin_parting(timings, means, remaining, now);
-        ladder.deadline = match means {
+    pub(super) fn begin_unheard(terms: &Terms<'_>, now: Instant) -> Ladder {
+        let mut ladder = Ladder::begin_parting(terms, now);
+        ladder.deadline = match terms.means {
             Means::Process => Some(now + ladder.waits.terminate.min(ladder.waits.soft)),
             Means::Thread => ladder.deadline,
         };
         ladder
+    }
+
+    /// The child is to be killed, and was not asked. A process is, now; a thread has the least time there is.
+    pub(super) fn begin_killing(terms: &Terms<'_>, now: Instant) -> (Ladder, Option<Duty>) {
+        let mut ladder = Ladder::begin(&Terms { patience: Some(LEAST), ..*terms }, now);
+        let duty = match terms.means {
+            Means::Process => {
+                (ladder.rung, ladder.deadline) = (Rung::Kill, None);
+                Some(Duty::KillSubtree)
+            }
+            Means::Thread => None,
+        };
+        (ladder, duty)
     }
 
     /// How long the child is told it has.
@@ -147,6 +161,20 @@ impl Ladder {
     /// When to call [`Ladder::on_deadline`]. `None`: there is no further rung.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    /// The child is to be killed, and has been asked before. A process is, now; a thread has the least time there is.
+    pub(super) fn hurry(&mut self, now: Instant) -> Option<Duty> {
+        match (self.means, self.rung) {
+            (Means::Process, Rung::Request | Rung::Soft | Rung::Terminate) => Some(self.kill(now)),
+            (Means::Thread, Rung::Request | Rung::Soft) => {
+                self.waits.soft = LEAST;
+                self.deadline = self.deadline.min(Some(now + LEAST));
+                None
+            }
+            (Means::Process, Rung::Kill | Rung::Abandon)
+            | (Means::Thread, Rung::Terminate | Rung::Kill | Rung::Abandon) => None,
+        }
     }
 
     /// Whether the child is being forced.
@@ -228,9 +256,22 @@ mod tests {
         Duration::from_millis(count)
     }
 
+    const TIMINGS: &Timings = &Timings {
+        boot: ms(10_000),
+        ack: ms(500),
+        soft: ms(1600),
+        terminate: ms(250),
+        abandon: ms(3000),
+        orphan: ms(1000),
+    };
+
+    fn terms(means: Means, remaining: Option<Duration>) -> Terms<'static> {
+        Terms { timings: TIMINGS, means, patience: None, remaining }
+    }
+
     fn begin(means: Means, remaining: Option<Duration>) -> (Ladder, Instant) {
         let now = Instant::now();
-        (Ladder::begin(&Timings::default(), means, remaining, now), now)
+        (Ladder::begin(&terms(means, remaining), now), now)
     }
 
     fn rungs(ladder: Ladder, now: Instant) -> Vec<(Rung, Duration)> {
@@ -320,7 +361,7 @@ mod tests {
     #[test]
     fn a_child_nothing_is_heard_of_is_not_asked() {
         let start = Instant::now();
-        let mut ladder = Ladder::begin_unheard(&Timings::default(), Means::Process, None, start);
+        let mut ladder = Ladder::begin_unheard(&terms(Means::Process, None), start);
         assert_eq!(ladder.deadline(), Some(start + ms(250)));
         assert_eq!(ladder.on_deadline(start + ms(250)), Duty::Terminate);
         assert_eq!(
@@ -332,7 +373,42 @@ mod tests {
     #[test]
     fn a_child_that_said_farewell_has_the_soft_wait_to_go() {
         let start = Instant::now();
-        let ladder = Ladder::begin_parting(&Timings::default(), Means::Process, None, start);
+        let ladder = Ladder::begin_parting(&terms(Means::Process, None), start);
         assert_eq!(ladder.deadline(), Some(start + ms(1600)));
+    }
+
+    #[test]
+    fn patience_that_was_named_takes_the_place_of_the_usual() {
+        let start = Instant::now();
+        for (patience, asked_for) in [(ms(5000), ms(500)), (ms(200), ms(200)), (LONGEST, ms(500))] {
+            let terms = Terms { patience: Some(patience), ..terms(Means::Process, None) };
+            let mut ladder = Ladder::begin(&terms, start);
+            assert_eq!(ladder.deadline(), Some(start + asked_for));
+            ladder.on_ack(start + ms(1));
+            assert_eq!((ladder.deadline(), ladder.within()), (Some(start + patience), patience));
+        }
+    }
+
+    #[test]
+    fn patience_does_not_go_beyond_what_is_left() {
+        let terms = Terms { patience: Some(LONGEST), ..terms(Means::Process, Some(ms(1000))) };
+        assert!(Ladder::begin(&terms, Instant::now()).within() < ms(1000));
+    }
+
+    #[test]
+    fn a_process_that_is_hurried_is_killed_and_a_thread_has_a_last_moment() {
+        let start = Instant::now();
+        let (ladder, duty) = Ladder::begin_killing(&terms(Means::Process, None), start);
+        assert_eq!(duty, Some(Duty::KillSubtree));
+        assert_eq!(rungs(ladder, start + ms(2)), [(Rung::Kill, ms(2))]);
+        let (ladder, duty) = Ladder::begin_killing(&terms(Means::Thread, None), start);
+        assert_eq!((ladder.deadline(), duty), (Some(start + LEAST), None));
+        let (mut ladder, start) = begin(Means::Process, None);
+        assert_eq!(ladder.hurry(start), Some(Duty::KillSubtree));
+        assert_eq!(ladder.hurry(start), None);
+        let (mut ladder, start) = begin(Means::Thread, None);
+        assert_eq!(ladder.hurry(start), None);
+        assert_eq!(ladder.deadline(), Some(start + LEAST));
+        assert_eq!(ladder.on_deadline(start + LEAST), Duty::Abandon);
     }
 }

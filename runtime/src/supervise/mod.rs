@@ -1,7 +1,7 @@
 //! Owning children: nurseries, the life of a child, the ladder by which it is made to end.
 //!
-//! A [`Nursery`] is the scope; each child in it has one task, its supervisor, that spawns it, drives its channel, watches its
-//! process, carries out the order to end, and reports the end to the nursery. Supervisors are owned by the actor, not by
+//! A [`Nursery`] is the scope; each child in it has one task, its keeper, that spawns it, drives its channel, watches its
+//! process, carries out the order to end, and reports the end to the nursery. Keepers are owned by the actor, not by
 //! whoever started the child, so a dropped future tears down as completely as an awaited one.
 //!
 //! This is the one place where channels (`ipc`) and processes (`spawn`) meet.

@@ -1,15 +1,16 @@
 //! The scope that owns children.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use tokio::sync::Notify;
 
 use super::start::{Start, target};
-use crate::actor::{self, ThisActor};
+use crate::actor::{self, Remnant, Scope, ThisActor, collect, in_place, leave};
 use crate::error::{ActorId, Error, Result};
-use crate::rpc::{Actor, Function, Line, Order};
+use crate::rpc::{Actor, Function, Line, Manner, Order};
 use crate::trace::{self, Wait};
 
 /// Runs `body` as a scope that owns the actors started in it. Ends when `body` and every child have ended and been reaped.
@@ -32,12 +33,15 @@ where
     B: AsyncFnOnce(&Nursery) -> Result<T>,
 {
     let nursery = Nursery::open()?;
+    let mut running = pin!(Some(body(&nursery)));
     let outcome = tokio::select! {
         // The body first: what a death answered in it is seen by it before the death cancels it.
         biased;
-        outcome = body(&nursery) => Some(outcome),
+        outcome = in_place(running.as_mut()) => Some(outcome),
         () = nursery.core.wait_failed() => None,
     };
+    // What a body that was cut short leaves is waited for like the body itself.
+    let left = collect(|| running.set(None));
     let value = match outcome {
         Some(Ok(value)) => Some(value),
         Some(Err(failure)) => {
@@ -46,14 +50,19 @@ where
         }
         None => None,
     };
-    nursery.join().await?;
+    nursery.core.on_body_left(left.wait().await);
+    let failures = nursery.wait_children().await;
+    if let Some(failure) = Error::from_failures(failures) {
+        return Err(failure);
+    }
     value.ok_or_else(|| Error::Bug("a nursery's body was cancelled for no failure".to_owned()))
 }
 
 /// Owns actors. Given to the body of [`nursery`]; or opened with [`Nursery::open`], to be kept in a struct.
 ///
-/// Dropping an open one cancels its children. Their teardown, and what fails in it, is then the actor's: it does not end
-/// before they have, and its parent is told the failures.
+/// Dropping an open one cancels its children. Their teardown, and what fails in it, is then the business of the scope that cut its
+/// holder short, or else the actor's: it does not end before they have, and its parent is told the failures. One that is kept
+/// beyond the end of its actor (returned from the root's body, or leaked) counts as dropped at that end.
 pub struct Nursery {
     core: Arc<Core>,
 }
@@ -65,9 +74,10 @@ impl Nursery {
     /// [`Error::NoRuntime`] outside an actor.
     pub fn open() -> Result<Nursery> {
         let this = actor::this()?;
-        Ok(Nursery {
-            core: Arc::new(Core { this, state: Mutex::default(), changed: Notify::new() }),
-        })
+        let core = Arc::new(Core { this, state: Mutex::default(), changed: Notify::new() });
+        let weak: Weak<Core> = Arc::downgrade(&core);
+        core.this.scopes.enter(weak);
+        Ok(Nursery { core })
     }
 
     /// Starts an actor of type `A`, whose methods its handle has. Await it, after choosing options; if its constructor takes
@@ -97,6 +107,16 @@ impl Nursery {
     /// The order is given at once; dropping the future does not take it back.
     pub async fn cancel(&self) {
         self.core.cancel_children(&self.core.this.id);
+        self.core.wait_empty().await;
+    }
+
+    /// Kills all children and all below them without asking, and returns when they have been reaped; see [`Portal::kill`]. No
+    /// more can be started.
+    ///
+    /// # Cancel safety
+    /// The order is given at once; dropping the future does not take it back.
+    pub async fn kill(&self) {
+        self.core.end_children(&self.core.this.id, Manner::Kill);
         self.core.wait_empty().await;
     }
 
@@ -141,7 +161,7 @@ impl Drop for Nursery {
     }
 }
 
-/// What the nursery shares with the supervisors of its children.
+/// What the nursery shares with the keepers of its children.
 pub(super) struct Core {
     pub(super) this: Arc<ThisActor>,
     state: Mutex<State>,
@@ -173,7 +193,13 @@ enum Phase {
     /// No child is started any more; those that live are ending.
     Cancelled { by: ActorId },
     /// As before, and nobody waits: failures are the actor's.
-    Disowned { by: ActorId },
+    Disowned { by: ActorId, heir: Heir },
+}
+
+/// Who answers for a scope that nobody waits for.
+enum Heir {
+    Actor,
+    Scope(Arc<Remnant>),
 }
 
 impl Core {
@@ -182,7 +208,7 @@ impl Core {
         let mut state = self.lock();
         match &state.phase {
             Phase::Open => {}
-            Phase::Cancelled { by } | Phase::Disowned { by } => {
+            Phase::Cancelled { by } | Phase::Disowned { by, .. } => {
                 return Err(Error::Cancelled {
                     subject: self.this.id.clone(),
                     canceller: by.clone(),
@@ -219,6 +245,14 @@ impl Core {
         self.on_changed(true);
     }
 
+    /// What a body that was cut short had left has ended, and not well.
+    fn on_body_left(&self, failures: Vec<Error>) {
+        if !failures.is_empty() {
+            self.lock().failures.entry(Place::Body).or_default().extend(failures);
+            self.on_changed(true);
+        }
+    }
+
     /// Whether a failure is but the echo of a cancel by this actor.
     fn is_own_cancel(&self, failure: &Error) -> bool {
         matches!(failure, Error::Cancelled { canceller, .. } if *canceller == self.this.id)
@@ -232,24 +266,35 @@ impl Core {
         self.hand_over();
     }
 
-    /// When nobody waits for the scope any more, and it is over, its failure is the actor's.
+    /// When nobody waits for the scope any more, and it is over, its failures are its heir's.
     fn hand_over(&self) {
         let mut state = self.lock();
-        if matches!(state.phase, Phase::Disowned { .. }) && state.living.is_empty() {
-            let failures = std::mem::take(&mut state.failures);
-            self.this.claim_none(Error::from_failures(failures.into_values().flatten()));
+        let State { phase: Phase::Disowned { heir, .. }, living, failures, .. } = &mut *state
+        else {
+            return;
+        };
+        if living.is_empty() {
+            let failures = std::mem::take(failures).into_values().flatten();
+            match heir {
+                Heir::Actor => self.this.claim_none(Error::from_failures(failures)),
+                Heir::Scope(remnant) => remnant.end(failures.collect()),
+            }
         }
     }
 
     /// Gives every living child the order to end. The first canceller is the one on record.
     fn cancel_children(&self, by: &ActorId) {
+        self.end_children(by, Manner::Ask);
+    }
+
+    fn end_children(&self, by: &ActorId, manner: Manner) {
         let mut state = self.lock();
         if matches!(state.phase, Phase::Open) {
             state.phase = Phase::Cancelled { by: by.clone() };
         }
         let within = self.this.remaining(Instant::now());
         for line in state.living.values() {
-            line.bond.order(Order { by: by.clone(), within });
+            line.bond.order(Order { by: by.clone(), within, manner });
         }
     }
 
@@ -257,7 +302,17 @@ impl Core {
     fn disown(&self) {
         let by = self.this.id.clone();
         self.cancel_children(&by);
-        self.lock().phase = Phase::Disowned { by };
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Disowned { .. }) {
+            return;
+        }
+        let heir = if state.living.is_empty() && state.failures.is_empty() {
+            Heir::Actor
+        } else {
+            Heir::Scope(leave(&self.this))
+        };
+        state.phase = Phase::Disowned { by, heir };
+        drop(state);
         self.hand_over();
     }
 
@@ -285,5 +340,11 @@ impl Core {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Scope for Core {
+    fn end_with_actor(&self) {
+        self.disown();
     }
 }

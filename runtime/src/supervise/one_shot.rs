@@ -4,6 +4,7 @@ use std::future::IntoFuture;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -45,6 +46,22 @@ impl<F: Function> OneShot<F> {
     /// As [`Portal::cancel`].
     pub async fn cancel(&self) -> crate::Result<()> {
         Portal::new(Arc::clone(&self.line)).cancel().await
+    }
+
+    /// Cancels the actor, which has this long to end.
+    ///
+    /// # Errors
+    /// As [`Portal::cancel_within`].
+    pub async fn cancel_within(&self, limit: Duration) -> crate::Result<()> {
+        Portal::new(Arc::clone(&self.line)).cancel_within(limit).await
+    }
+
+    /// Kills the actor and all below it.
+    ///
+    /// # Errors
+    /// As [`Portal::kill`].
+    pub async fn kill(&self) -> crate::Result<()> {
+        Portal::new(Arc::clone(&self.line)).kill().await
     }
 
     /// How the actor was torn down, once it has ended: empty if it ended by itself.

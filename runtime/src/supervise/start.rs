@@ -12,18 +12,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::child::{Assignment, Supervisor};
+use super::child::{Assignment, Keeper};
 use super::nursery::Nursery;
 use super::one_shot::OneShot;
 use crate::actor::{self, ThisActor};
 use crate::error::{ActorId, Error, Result};
 use crate::ipc::Channel;
 use crate::msg::{Form, Life, Message, PROTOCOL, Payload, Spec, Unpackable, Vars};
-use crate::rpc::{Actor, Bond, Calls, Function, Line, Order, Portal, Reply};
+use crate::rpc::{Actor, Bond, Calls, Function, Line, Manner, Order, Portal, Reply};
 use crate::spawn::{Backend, Link, Request};
+use crate::variables::Variables;
 
 /// A child that is about to be started: choose options, then await it.
 ///
@@ -69,12 +72,19 @@ struct Options {
     env: Vec<(OsString, Option<OsString>)>,
     program: Option<PathBuf>,
     boot_deadline: Option<Duration>,
+    variables: Variables,
 }
 
 impl<'n, T> Start<'n, T> {
     fn new(nursery: &'n Nursery, name: String, target: T) -> Start<'n, T> {
-        let options =
-            Options { name, backend: None, env: Vec::new(), program: None, boot_deadline: None };
+        let options = Options {
+            name,
+            backend: None,
+            env: Vec::new(),
+            program: None,
+            boot_deadline: None,
+            variables: Variables::new(),
+        };
         Start { nursery, options, target }
     }
 
@@ -109,6 +119,13 @@ impl<'n, T> Start<'n, T> {
     /// How long the child may take to be ready before it is killed. Default: the tree's [`Timings`](crate::Timings).
     pub fn boot_deadline(mut self, deadline: Duration) -> Self {
         self.options.boot_deadline = Some(deadline);
+        self
+    }
+
+    /// Sets a runtime variable of the child and all below it, over the one of that type it would inherit; see
+    /// [`ActorInfo::var`](crate::ActorInfo::var).
+    pub fn var<V: Serialize + DeserializeOwned + 'static>(mut self, value: &V) -> Self {
+        self.options.variables = self.options.variables.with(value);
         self
     }
 }
@@ -231,7 +248,8 @@ pub(super) const ONLY_CALL: u64 = 0;
 struct Draft<'n> {
     nursery: &'n Nursery,
     this: Arc<ThisActor>,
-    backend: Backend,
+    /// What the child knows of the tree; its backend is the one it is started on.
+    vars: Vars,
     id: ActorId,
     options: Options,
     channel: Channel,
@@ -241,17 +259,19 @@ struct Draft<'n> {
 impl<'n> Draft<'n> {
     fn new(nursery: &'n Nursery, options: Options) -> Result<Draft<'n>> {
         let this = actor::this()?;
-        // A supervisor runs on the thread of the actor that owns it.
+        // A keeper runs on the thread of the actor that owns it.
         if !Arc::ptr_eq(&this, &nursery.core().this) {
             return Err(Error::NoRuntime);
         }
         let backend = options.backend.unwrap_or(this.vars.backend);
+        let variables = this.vars.variables.overlaid(options.variables.clone())?;
+        let vars = Vars { backend, timings: this.vars.timings, variables };
         let (channel, link) = open_channel(backend).map_err(|error| Error::System {
             what: "opening a channel to a new actor".to_owned(),
             reason: error.to_string(),
         })?;
         let id = ActorId { name: options.name.clone(), uuid: Uuid::new_v4() };
-        Ok(Draft { nursery, this, backend, id, options, channel, link })
+        Ok(Draft { nursery, this, vars, id, options, channel, link })
     }
 
     fn form(&self) -> Form {
@@ -260,9 +280,10 @@ impl<'n> Draft<'n> {
 
     /// Starts the child and returns when it is ready.
     async fn start(self, role: Role<'_>, only_call: Option<OnlyCall>) -> Result<Arc<Line>> {
-        let Draft { nursery, this, backend, id, options, channel, link } = self;
+        let Draft { nursery, this, vars, id, options, channel, link } = self;
+        let backend = vars.backend;
         let out = channel.sender().clone();
-        let reply_tx = greet(&out, &this, backend, role, only_call);
+        let reply_tx = greet(&out, &this, vars, role, only_call);
         let line = Arc::new(Line {
             actor: id.clone(),
             out,
@@ -290,11 +311,11 @@ impl<'n> Draft<'n> {
             ready_tx,
             reply_tx,
         };
-        this.tasks.spawn(Supervisor::new(assignment).run(request));
+        this.tasks.spawn(Keeper::new(assignment).run(request));
         let mut awaited = Awaited { line: Some(line), this };
         let told = ready_rx.await;
         let line = awaited.line.take();
-        told.unwrap_or_else(|_| Err(Error::Bug("a supervisor ended without a word".to_owned())))?;
+        told.unwrap_or_else(|_| Err(Error::Bug("a keeper ended without a word".to_owned())))?;
         line.ok_or_else(|| Error::Bug("a start was done twice".to_owned()))
     }
 }
@@ -303,13 +324,13 @@ impl<'n> Draft<'n> {
 fn greet(
     out: &crate::ipc::Sender,
     this: &ThisActor,
-    backend: Backend,
+    vars: Vars,
     role: Role<'_>,
     only_call: Option<OnlyCall>,
 ) -> Option<oneshot::Sender<Reply>> {
     let spec = Spec {
         parent: this.id.clone(),
-        vars: Vars { backend, ..this.vars.clone() },
+        vars,
         exposure: role.exposure.iter().map(|name| Cow::Borrowed(*name)).collect(),
         state: role.state,
         life: role.life,
@@ -356,7 +377,7 @@ impl Drop for Awaited {
     fn drop(&mut self) {
         if let Some(line) = self.line.take() {
             let within = self.this.remaining(Instant::now());
-            line.bond.order(Order { by: self.this.id.clone(), within });
+            line.bond.order(Order { by: self.this.id.clone(), within, manner: Manner::Ask });
         }
     }
 }

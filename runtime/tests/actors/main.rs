@@ -8,8 +8,10 @@ mod calls;
 mod cancels;
 mod deaths;
 mod gate;
+mod lifetimes;
 mod nurseries;
 mod orphans;
+mod scopes;
 mod transitions;
 
 use std::pin::Pin;
@@ -85,10 +87,18 @@ fn main() -> ExitCode {
 }
 
 fn all_cases() -> Vec<Case> {
-    [boots::cases(), calls::cases(), cancels::cases(), deaths::cases(), nurseries::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        boots::cases(),
+        calls::cases(),
+        cancels::cases(),
+        deaths::cases(),
+        nurseries::cases(),
+        lifetimes::cases(),
+        scopes::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn trials() -> Vec<Trial> {

@@ -1,0 +1,54 @@
+//! The scopes an actor has open, so that none outlives it: one that was leaked, or kept beyond its actor's end, is cancelled then.
+//!
+//! Filled by `supervise`; emptied by `boot`.
+
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+
+/// A scope that owns something of the actor's.
+pub(crate) trait Scope: Send + Sync {
+    /// The actor ends: what the scope owns is cancelled, and the scope counts as dropped.
+    fn end_with_actor(&self);
+}
+
+#[derive(Default)]
+pub(crate) struct Scopes {
+    list: Mutex<List>,
+}
+
+#[derive(Default)]
+struct List {
+    scopes: Vec<Weak<dyn Scope>>,
+    /// At this length the list is rid of scopes that are gone: twice what was left the last time.
+    sweep_at: usize,
+}
+
+/// A list shorter than this is not swept.
+const SHORT: usize = 16;
+
+impl Scopes {
+    pub(crate) fn enter(&self, scope: Weak<dyn Scope>) {
+        let mut list = self.lock();
+        if list.scopes.len() >= list.sweep_at.max(SHORT) {
+            list.scopes.retain(|scope| scope.strong_count() > 0);
+            list.sweep_at = list.scopes.len() * 2;
+        }
+        list.scopes.push(scope);
+    }
+
+    /// Whether none is open.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().scopes.iter().all(|scope| scope.strong_count() == 0)
+    }
+
+    /// Ends all that are open, the latest first.
+    pub(crate) fn end_all(&self) {
+        let mut list = self.lock();
+        let scopes = std::mem::take(&mut list.scopes);
+        drop(list);
+        scopes.iter().rev().filter_map(Weak::upgrade).for_each(|scope| scope.end_with_actor());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, List> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
