@@ -109,7 +109,7 @@ impl<'a> Choice<'a> {
         let mut choice = Self::new(manifest, &flags.select, setting)?;
         choice.check_capture(manifest, flags.capture(), setting)?;
         choice.options.timeout_scale = flags.timeout_scale;
-        choice.options.capture = flags.capture().and_then(CaptureMode::in_protocol);
+        choice.options.capture = flags.capture().map(CaptureMode::in_protocol);
         choice.options.leak = flags.leak();
         Ok(choice)
     }

@@ -265,11 +265,7 @@ fn threads(text: &str) -> Result<Threads, String> {
 
 fn capture(text: &str) -> Result<CaptureMode, String> {
     let mode = CaptureMode::ALL.into_iter().find(|mode| mode.word() == text);
-    match mode {
-        Some(mode) if mode.in_protocol().is_some() => Ok(mode),
-        Some(mode) => Err(format!("capture `{}` cannot be done yet", mode.word())),
-        None => Err("`sys` or `no`".to_owned()),
-    }
+    mode.ok_or_else(|| CaptureMode::ALL.map(|mode| format!("`{}`", mode.word())).join(", "))
 }
 
 fn factor(text: &str) -> Result<f64, String> {
@@ -346,7 +342,7 @@ mod tests {
             &["--timeout-scale", "nan"],
             &["--timeout-scale", "0"],
             &["--max-fail", "0"],
-            &["--capture", "fd"],
+            &["--capture", "fds"],
             &["--capture", "sys", "--no-capture"],
             &["--fail-fast", "--max-fail", "2"],
             &["--leak", "perhaps"],

@@ -1,14 +1,14 @@
 //! From a manifest to cases and the binaries they are in: build, list, expand.
 
-use std::fs::File;
-
 use runner_core::diagnostic::{Diagnostic, Diagnostics};
 use runner_core::expand::{Case, Options, expand, select};
 use runner_core::manifest::{Manifest, Suite};
+use runner_core::protocol::{HarnessKind, Listing};
+use runner_core::test::{MarkKind, Test};
 
 use crate::cargo::{Built, Purpose, Workspace};
 use crate::choice::Choice;
-use crate::execute::SuiteBinary;
+use crate::execute::{Harness, SuiteBinary};
 use crate::exit::Failure;
 use crate::list::{Cache, ListError, Listed, list};
 
@@ -40,9 +40,9 @@ pub fn discover(
     let mut cases = Vec::new();
     for ((suite, built), listed) in manifest.suites.iter().zip(built).zip(listed) {
         match expanded(manifest, choice, &choice.options, suite, &built, listed) {
-            Ok((file, of_suite)) => {
+            Ok((listed, of_suite)) => {
                 cases.extend(of_suite);
-                binaries.push(binary(built, file));
+                binaries.push(binary(built, listed));
             }
             Err(wrong) => faults.append(wrong),
         }
@@ -58,21 +58,34 @@ fn expanded(
     suite: &Suite,
     built: &Built,
     listed: Result<Listed, ListError>,
-) -> Result<(File, Vec<Case>), Diagnostics> {
+) -> Result<(Listed, Vec<Case>), Diagnostics> {
     let listed = listed.map_err(|error| {
         let path = built.executable.display();
         Diagnostic::new(format!("suite `{}`: {path} {error}", suite.name))
     })?;
     let cases = expand(manifest, choice.profile, &suite.name, &listed.listing, options)?;
-    Ok((listed.file, cases))
+    Ok((listed, cases))
 }
 
-fn binary(built: Built, file: File) -> SuiteBinary {
+fn binary(built: Built, Listed { file, listing }: Listed) -> SuiteBinary {
     SuiteBinary {
         name: built.suite,
         file,
         path: built.executable,
         package_root: built.package_root,
         env: built.env,
+        harness: harness(&listing),
+    }
+}
+
+fn harness(listing: &Listing) -> Harness {
+    let is_ignored =
+        |test: &&Test| test.marks.iter().any(|mark| matches!(mark.kind, MarkKind::Ignore { .. }));
+    match listing.harness {
+        HarnessKind::Own => Harness::Own,
+        HarnessKind::Plain => {
+            let ignored = listing.tests.iter().filter(is_ignored);
+            Harness::Plain { ignored: ignored.map(|test| test.name.clone()).collect() }
+        }
     }
 }

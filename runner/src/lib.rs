@@ -2,7 +2,7 @@
 //!
 //! In the order data flows: the command line is parsed (`cli`) and resolved against the manifest
 //! (`choice`); cargo builds the suites (`cargo`), which are listed (`list`) and expanded into cases
-//! (`discover`); `plan` and `execute` run them; what happens is recorded (`store`) and told
+//! (`discover`); `plan` and `execute` run them, those of other harnesses by `plain`; what happens is recorded (`store`) and told
 //! (`report`). `session` ties these together, `triage` reads what was recorded.
 //! `nextest` is what tests are told in nextest's words.
 
@@ -15,6 +15,7 @@ pub mod execute;
 pub mod exit;
 pub mod list;
 pub mod nextest;
+pub mod plain;
 pub mod plan;
 pub mod printable;
 pub mod report;

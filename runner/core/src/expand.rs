@@ -332,8 +332,15 @@ impl Matrix<'_> {
     }
 
     fn capture(&self) -> Capture {
-        let by_default = || self.suite.capture_with(self.harness).in_protocol();
-        self.options.capture.or_else(by_default).unwrap_or(Capture::Sys)
+        let asked = self
+            .options
+            .capture
+            .unwrap_or_else(|| self.suite.capture_with(self.harness).in_protocol());
+        match (self.harness, asked) {
+            // Nothing in such a binary could take the output where it is written.
+            (HarnessKind::Plain, Capture::Sys | Capture::TeeSys) => Capture::Fd,
+            (HarnessKind::Own | HarnessKind::Plain, asked) => asked,
+        }
     }
 
     fn overrides(&self, cell: &Cell<'_>) -> Vec<&Override> {

@@ -89,7 +89,7 @@ pub enum Requirement {
     Port(u16),
 }
 
-/// A way of taking output. The protocol knows fewer: see [`CaptureMode::in_protocol`].
+/// A way of taking output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CaptureMode {
     /// Where the program writes.
@@ -395,12 +395,13 @@ impl CaptureMode {
         }
     }
 
-    /// What a supervisor is told, for the modes one can do.
-    pub fn in_protocol(self) -> Option<Capture> {
+    /// As a supervisor is told it.
+    pub fn in_protocol(self) -> Capture {
         match self {
-            Self::Sys => Some(Capture::Sys),
-            Self::No => Some(Capture::No),
-            Self::TeeSys | Self::Fd => None,
+            Self::Sys => Capture::Sys,
+            Self::TeeSys => Capture::TeeSys,
+            Self::Fd => Capture::Fd,
+            Self::No => Capture::No,
         }
     }
 }

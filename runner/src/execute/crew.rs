@@ -11,8 +11,9 @@ use runner_core::memory::Memory;
 use runner_core::process;
 use runner_core::protocol::{Process, ProtocolError, ToSupervisor};
 
+use super::image::Image;
 use super::orphans::Orphans;
-use super::run::{Limits, SuiteBinary};
+use super::run::Limits;
 use super::supervisor::{Duty, Progress, Supervisor, SupervisorId, Term};
 use super::wakeup::{Interest, Source, Wakeups};
 
@@ -55,12 +56,12 @@ impl Crew {
     pub(super) fn hire(
         &mut self,
         (slot, suite): (usize, usize),
-        binary: &SuiteBinary,
+        image: &Image<'_>,
         memory: &Memory,
         limits: &Limits,
         wakeups: &Wakeups,
     ) -> io::Result<SupervisorId> {
-        let member = Supervisor::start(slot, suite, binary, memory, &limits.raw_output)?;
+        let member = Supervisor::start(slot, suite, image, memory, &limits.raw_output)?;
         let id = SupervisorId(self.hired);
         self.hired += 1;
         let watched = watch(&member, id, wakeups);

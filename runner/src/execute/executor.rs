@@ -9,7 +9,7 @@
 //! way is killed and nothing more of it is heard; its death is the one place where its slot learns
 //! of it, and when nothing below it is left, the attempt ends as our fault.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,10 +26,12 @@ use runner_core::protocol::{
 };
 
 use super::crew::Crew;
+use super::image::Images;
 use super::ledger::{Ended, Ledger};
 use super::run::{ExecuteError, KeepOutput, Limits, RunEnd, SuiteBinary, Summary};
 use super::supervisor::{Duty, Progress, SupervisorId};
 use super::wakeup::{Source, Wakeup, Wakeups};
+use crate::plain;
 use crate::plan::{Action, Afterwards, Bounds, Fact, Job, Plan, Stage, StartFault};
 
 /// Between two [`Event::Tick`].
@@ -49,14 +51,15 @@ pub(super) struct Executor<'a> {
     binaries: &'a [SuiteBinary],
     limits: &'a Limits,
     cases: Vec<Case>,
-    /// The number of each case's suite.
-    suites: Vec<usize>,
+    /// The number of each case's binary.
+    case_binaries: Vec<usize>,
+    images: Images<'a>,
     plan: Plan,
     /// What the plan wants and has not got yet.
     actions: VecDeque<Action>,
     slots: Vec<Slot>,
     crew: Crew,
-    /// Why a suite's last supervisor could not be started, by suite.
+    /// Why an image's last supervisor could not be started, by image.
     start_faults: Vec<String>,
     ledger: Ledger<'a>,
     wakeups: Wakeups,
@@ -118,8 +121,10 @@ impl<'a> Executor<'a> {
         limits: &'a Limits,
         sink: &'a mut dyn FnMut(&Event),
     ) -> Result<Self, ExecuteError> {
-        let jobs = jobs(&cases, binaries)?;
-        let suites = jobs.iter().map(|job| job.suite).collect();
+        let images = Images::new(binaries)
+            .map_err(|error| ExecuteError::new("list the plain binaries", error))?;
+        let case_binaries = case_binaries(&cases, binaries)?;
+        let jobs = jobs(&cases, &case_binaries, &images);
         let plan = Plan::new(jobs, bounds(limits));
         let wakeups =
             Wakeups::new().map_err(|error| ExecuteError::new("wait for signals", error))?;
@@ -133,12 +138,13 @@ impl<'a> Executor<'a> {
             binaries,
             limits,
             cases,
-            suites,
+            case_binaries,
             actions: VecDeque::new(),
             slots: std::iter::repeat_with(Slot::default).take(plan.slot_count()).collect(),
             plan,
             crew,
-            start_faults: vec![String::new(); binaries.len()],
+            start_faults: vec![String::new(); images.count()],
+            images,
             ledger,
             wakeups,
             temp_root: make_temp_root()?,
@@ -523,8 +529,8 @@ impl<'a> Executor<'a> {
 
     fn open(&mut self, slot: usize, suite: usize, now: Instant) {
         if let Err(error) = self.try_open(slot, suite) {
-            let path = self.binaries[suite].path.display();
-            let words = format!("cannot start {path}: {error}");
+            let path = self.images.get(suite).path();
+            let words = format!("cannot start {}: {error}", path.display());
             let fault = start_fault(&error);
             self.on_unopened(slot, Unstarted { suite, words, fault }, now);
         }
@@ -537,8 +543,8 @@ impl<'a> Executor<'a> {
             None => (Memory::create(self.limits.capture_limit_bytes)?, true),
         };
         let memory = place.memory.insert(memory);
-        let binary = &self.binaries[suite];
-        let hired = self.crew.hire((slot, suite), binary, memory, self.limits, &self.wakeups)?;
+        let image = self.images.get(suite);
+        let hired = self.crew.hire((slot, suite), image, memory, self.limits, &self.wakeups)?;
         place.supervisor = Some(hired);
         if is_new {
             // Now, while the supervisor starts.
@@ -552,7 +558,7 @@ impl<'a> Executor<'a> {
 
     fn on_unopened(&mut self, slot: usize, unstarted: Unstarted, now: Instant) {
         let Unstarted { suite, words, fault } = unstarted;
-        self.start_faults[suite] = format!("suite {}: {words}", self.binaries[suite].name);
+        self.start_faults[suite] = format!("{}: {words}", self.images.get(suite).name());
         self.step(Fact::Unopened { slot, fault }, now);
     }
 
@@ -575,9 +581,8 @@ impl<'a> Executor<'a> {
             return;
         };
         self.crew.dismiss_now(id, now);
-        let (name, limit) = (&self.binaries[suite].name, self.limits.silence_limit);
-        self.start_faults[suite] =
-            format!("suite {name}: its supervisor did not greet within {limit:?}");
+        let (name, limit) = (self.images.get(suite).name(), self.limits.silence_limit);
+        self.start_faults[suite] = format!("{name}: its supervisor did not greet within {limit:?}");
     }
 
     fn start(&mut self, slot: usize, case: usize, now: Instant) {
@@ -599,14 +604,22 @@ impl<'a> Executor<'a> {
     }
 
     fn attempt(&self, slot: usize, number_of_case: usize) -> Attempt {
-        let binary = &self.binaries[self.suites[number_of_case]];
-        self.cases[number_of_case].attempt(AttemptPlace {
+        let binary = &self.binaries[self.case_binaries[number_of_case]];
+        let case = &self.cases[number_of_case];
+        let attempt = case.attempt(AttemptPlace {
             attempt: ATTEMPT,
             slot: number(slot),
             seed: self.limits.seed,
             cwd: binary.package_root.clone(),
             temp_dir: self.temp_dir(number_of_case),
-        })
+        });
+        let circumstances = plain::Circumstances {
+            test: &case.test,
+            total_attempts: ATTEMPT,
+            group: case.group.as_deref(),
+            slots: self.slots.len(),
+        };
+        plain::attempt(attempt, binary, circumstances)
     }
 
     fn tell(&mut self, slot: usize, message: &ToSupervisor, now: Instant) {
@@ -628,8 +641,9 @@ impl<'a> Executor<'a> {
     /// A case whose suite cannot be started ends without having begun.
     fn abandon(&mut self, case: usize) {
         let now = Instant::now();
-        let outcome =
-            Outcome::RunnerFault { message: self.start_faults[self.suites[case]].clone() };
+        let outcome = Outcome::RunnerFault {
+            message: self.start_faults[self.images.of_binary(self.case_binaries[case])].clone(),
+        };
         let event = Event::AttemptStarted {
             case: self.cases[case].name(),
             attempt: ATTEMPT,
@@ -703,18 +717,27 @@ fn bounds(limits: &Limits) -> Bounds {
     Bounds { slots, max_fail, silence }
 }
 
-/// What the plan is told of each case.
-fn jobs(cases: &[Case], binaries: &[SuiteBinary]) -> Result<Vec<Job>, ExecuteError> {
-    cases.iter().map(|case| job(case, binaries)).collect()
+/// The binary that each case is in.
+fn case_binaries(cases: &[Case], binaries: &[SuiteBinary]) -> Result<Vec<usize>, ExecuteError> {
+    let numbers = binaries.iter().zip(0..).map(|(binary, number)| (binary.name.as_str(), number));
+    let numbers: HashMap<&str, usize> = numbers.collect();
+    let of = |case: &Case| {
+        numbers.get(case.suite.as_str()).copied().ok_or_else(|| {
+            let action = format!("run {}: there is no binary for suite {}", case.id, case.suite);
+            ExecuteError::new(action, io::Error::from(io::ErrorKind::NotFound))
+        })
+    };
+    cases.iter().map(of).collect()
 }
 
-fn job(case: &Case, binaries: &[SuiteBinary]) -> Result<Job, ExecuteError> {
-    let Some(suite) = binaries.iter().position(|binary| binary.name == case.suite) else {
-        let action = format!("run {}: there is no binary for suite {}", case.id, case.suite);
-        return Err(ExecuteError::new(action, io::Error::from(io::ErrorKind::NotFound)));
+/// What the plan is told of each case. To it a suite is what one supervisor can serve.
+fn jobs(cases: &[Case], case_binaries: &[usize], images: &Images<'_>) -> Vec<Job> {
+    let job = |(case, binary): (&Case, &usize)| Job {
+        suite: images.of_binary(*binary),
+        limit: case.timeout.saturating_add(case.grace).saturating_add(case.leak_after),
+        grace: case.grace.saturating_add(case.leak_after),
     };
-    let limit = case.timeout.saturating_add(case.grace).saturating_add(case.leak_after);
-    Ok(Job { suite, limit, grace: case.grace.saturating_add(case.leak_after) })
+    cases.iter().zip(case_binaries).map(job).collect()
 }
 
 /// Short, because sockets are made in it: a socket's path has room for 107 bytes.

@@ -11,6 +11,7 @@
 
 mod crew;
 mod executor;
+mod image;
 mod kernel;
 mod ledger;
 mod orphans;
@@ -20,7 +21,7 @@ mod supervisor;
 mod wakeup;
 
 pub use run::{
-    ExecuteError, KeepOutput, Limits, RawOutput, RunEnd, SILENCE_LIMIT, SuiteBinary, Summary, run,
+    ExecuteError, Harness, KeepOutput, Limits, RawOutput, RunEnd, SILENCE_LIMIT, SuiteBinary, Summary, run,
 };
 
 pub(crate) use kernel::{pidfd_of, spawn_bound};

@@ -1,5 +1,6 @@
 //! What the executor is given and what it gives back.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -28,6 +29,20 @@ pub struct SuiteBinary {
     pub package_root: PathBuf,
     /// The whole environment of its processes, but for the runner's own variables.
     pub env: Vec<(OsString, OsString)>,
+    /// Who runs its tests, and how.
+    pub harness: Harness,
+}
+
+/// What a binary was linked with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Harness {
+    /// Ours: the binary is its own supervisor.
+    Own,
+    /// Any other: it is executed once for each attempt.
+    Plain {
+        /// Tests that it only runs with `--ignored`.
+        ignored: BTreeSet<String>,
+    },
 }
 
 /// The bounds of a run.

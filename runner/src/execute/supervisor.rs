@@ -5,8 +5,8 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
@@ -17,8 +17,9 @@ use runner_core::protocol::{
     Decoder, FromSupervisor, Process, ProtocolError, ToSupervisor, role, variable,
 };
 
+use super::image::Image;
 use super::kernel;
-use super::run::{RawOutput, SuiteBinary};
+use super::run::RawOutput;
 
 /// Taken from a socket by one read: many times a usual message.
 const CHUNK_BYTES: usize = 8 << 10;
@@ -82,24 +83,20 @@ pub(super) enum Progress {
 }
 
 impl Supervisor {
-    /// Starts a process of `binary` for `slot`, with its attempts' output in `memory`.
+    /// Starts a process of `image` for `slot`, with its attempts' output in `memory`.
     ///
-    /// Its environment is the binary's and the protocol's variables, nothing of this process.
+    /// Its environment is the image's and the protocol's variables, nothing of this process.
     pub(super) fn start(
         slot: usize,
         suite: usize,
-        binary: &SuiteBinary,
+        image: &Image<'_>,
         memory: &Memory,
         raw_output: &RawOutput,
     ) -> io::Result<Self> {
         let (socket, theirs) = UnixStream::pair()?;
         socket.set_nonblocking(true)?;
-        let mut command = Command::new(format!("/proc/self/fd/{}", binary.file.as_raw_fd()));
+        let mut command = image.command();
         command
-            .arg0(&binary.path)
-            .current_dir(&binary.package_root)
-            .env_clear()
-            .envs(binary.env.iter().map(|(name, value)| (name, value)))
             .env(variable::ROLE, role::SUPERVISOR)
             .env(variable::CONTROL, theirs.as_raw_fd().to_string())
             .env(variable::MEMORY, memory.fd().as_raw_fd().to_string())
@@ -107,7 +104,9 @@ impl Supervisor {
         if let RawOutput::File(file) = raw_output {
             command.stdout(file.try_clone()?).stderr(file.try_clone()?);
         }
-        let child = kernel::spawn_apart(&mut command, &[theirs.as_fd(), memory.fd()])?;
+        let mut kept = image.fds();
+        kept.extend([theirs.as_fd(), memory.fd()]);
+        let child = kernel::spawn_apart(&mut command, &kept)?;
         Self::adopt(child, socket, Duty::Greeting { slot }, suite)
     }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use runner::execute::{KeepOutput, Limits, RawOutput, RunEnd, SuiteBinary, Summary, run};
+use runner::execute::{Harness, KeepOutput, Limits, RawOutput, RunEnd, SuiteBinary, Summary, run};
 use runner_core::event::Event;
 use runner_core::expand::{Case, Plan};
 use runner_core::manifest::{Retries, ThreadsRequired};
@@ -104,6 +104,7 @@ fn binary(suite: &Suite) -> SuiteBinary {
         path,
         package_root: env!("CARGO_MANIFEST_DIR").into(),
         env: env.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        harness: Harness::Own,
     }
 }
 

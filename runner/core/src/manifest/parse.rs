@@ -192,12 +192,7 @@ fn suite_backends(value: Option<Value<'_>>, backends: &[Backend]) -> Vec<String>
 }
 
 fn suite_capture(value: &Value<'_>) -> Option<CaptureMode> {
-    let mode = value.choice(&CaptureMode::ALL.map(|mode| (mode.word(), mode)))?;
-    if mode.in_protocol().is_none() {
-        let message = format!("capture `{}` cannot be done yet", mode.word());
-        value.reader().wrong(&value.span, message);
-    }
-    Some(mode)
+    value.choice(&CaptureMode::ALL.map(|mode| (mode.word(), mode)))
 }
 
 /// `4`, `-1` (so many less than CPUs) or `"num-cpus"`, as nextest writes it.
