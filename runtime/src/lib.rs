@@ -16,6 +16,7 @@
 //! trace       the point that every change of an actor's state passes
 //! msg         what parent and child say to each other, as bytes
 //! ipc         channels; knows no process
+//! line        what there is between this actor and another: calls in flight, the other's end
 //! actor       this actor: who it is, the tasks it owns, what it was told of its end
 //! rpc         functions, portals, calls, and serving them
 //! boot        how a program and each of its actors begin and end
@@ -30,6 +31,7 @@ mod actor;
 mod boot;
 mod error;
 mod ipc;
+mod line;
 mod msg;
 mod rpc;
 mod scope;
@@ -44,7 +46,7 @@ pub use error::{
     StartFailure, StartStep, Teardown, UserError,
 };
 pub use msg::{FRAME_LIMIT_BYTES, Timings};
-pub use rpc::{Actor, Function, Portal, Remote};
+pub use rpc::{Actor, Exposes, Function, Portal, Remote};
 /// For `impl Counter` comes `CounterHandle`, with the same methods, each returning a [`Result`] with a [`CallError`], and those of a
 /// [`Portal`]. Methods that take `&self` run side by side; one that takes `&mut self` runs alone, and who comes first is served
 /// first. Functions that are not `async`, and those without a receiver, are left to the type's own use.

@@ -1,4 +1,4 @@
-//! The messages between a parent and its child, and their form on a byte stream.
+//! The messages between two actors, and their form on a byte stream.
 //!
 //! A frame is its body's length as four bytes, little-endian, and the body: one [`Message`] in postcard's format. The set is
 //! closed; both ends say [`Message::Hello`] first, so that two versions refuse each other by name. Whatever bytes arrive,
@@ -19,7 +19,7 @@ use crate::spawn::Backend;
 use crate::variables::Variables;
 
 /// The version of this file. A peer with another is refused.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 
 /// The largest body of a frame, in bytes. A value that does not fit is refused where it is sent.
 pub const FRAME_LIMIT_BYTES: usize = 64 << 20;
@@ -27,7 +27,7 @@ pub const FRAME_LIMIT_BYTES: usize = 64 << 20;
 /// What of a frame's limit is kept for everything around a payload.
 const ENVELOPE_BYTES: usize = 64 << 10;
 
-/// Everything a parent and its child say to each other.
+/// Everything two actors say to each other: between a parent and its child all of it, between others the dialogue.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Message {
     /// First in both directions.
@@ -38,14 +38,8 @@ pub(crate) enum Message {
     Ready,
     /// The child will not serve, and ends.
     BootFailed(BootFailure),
-    /// Run a function. The id is the caller's, and unique on this channel.
-    Call { id: u64, function: Cow<'static, str>, args: Payload },
-    /// The function's value.
-    Return { id: u64, value: Payload },
-    /// There is no value.
-    Failed { id: u64, failure: Failure },
-    /// The caller no longer waits: end the function.
-    CancelCall { id: u64 },
+    /// What either may say, on any channel.
+    Dialogue(Dialogue),
     /// End the actor, all below it first, `within` this time.
     CancelActor { by: ActorId, within: Duration },
     /// [`Message::CancelActor`] was read.
@@ -54,6 +48,20 @@ pub(crate) enum Message {
     Progress,
     /// The last from the child: what failed in it and no scope was left to return, boxed like what a function returns.
     Farewell { failure: Option<RemoteError> },
+}
+
+/// What two actors say to each other of a call, whoever of them is the parent, if any is. Ids belong to the one who opened the
+/// call, so both may use the same number: it is the kind of message that says whose it is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Dialogue {
+    /// From the opener: run a function. The id is new among the opener's on this channel.
+    Call { id: u64, function: Cow<'static, str>, args: Payload },
+    /// To the opener: the function's value.
+    Return { id: u64, value: Payload },
+    /// To the opener: there is no value.
+    Failed { id: u64, failure: Failure },
+    /// From the opener, who no longer waits: end the function.
+    CancelCall { id: u64 },
 }
 
 /// What a child is to be.
@@ -269,17 +277,12 @@ impl Message {
     /// Whether it goes before whatever waits to be sent: all that steers, nothing that carries a value.
     pub(crate) fn is_control(&self) -> bool {
         match self {
-            Message::CancelCall { .. }
-            | Message::CancelActor { .. }
-            | Message::CancelAck
-            | Message::Progress => true,
+            Message::Dialogue(dialogue) => dialogue.is_control(),
+            Message::CancelActor { .. } | Message::CancelAck | Message::Progress => true,
             Message::Hello { .. }
             | Message::Spec(_)
             | Message::Ready
             | Message::BootFailed(_)
-            | Message::Call { .. }
-            | Message::Return { .. }
-            | Message::Failed { .. }
             | Message::Farewell { .. } => false,
         }
     }
@@ -287,20 +290,40 @@ impl Message {
     /// About how much memory it holds while it waits to be sent, in bytes.
     pub(crate) fn weight_bytes(&self) -> usize {
         let payload = match self {
-            Message::Call { args, .. } => args.weight_bytes(),
-            Message::Return { value, .. } => value.weight_bytes(),
+            Message::Dialogue(dialogue) => dialogue.payload_bytes(),
             Message::Hello { .. }
             | Message::Spec(_)
             | Message::Ready
             | Message::BootFailed(_)
-            | Message::Failed { .. }
-            | Message::CancelCall { .. }
             | Message::CancelActor { .. }
             | Message::CancelAck
             | Message::Progress
             | Message::Farewell { .. } => 0,
         };
         size_of::<Message>() + payload
+    }
+}
+
+impl Dialogue {
+    fn is_control(&self) -> bool {
+        match self {
+            Dialogue::CancelCall { .. } => true,
+            Dialogue::Call { .. } | Dialogue::Return { .. } | Dialogue::Failed { .. } => false,
+        }
+    }
+
+    fn payload_bytes(&self) -> usize {
+        match self {
+            Dialogue::Call { args, .. } => args.weight_bytes(),
+            Dialogue::Return { value, .. } => value.weight_bytes(),
+            Dialogue::Failed { .. } | Dialogue::CancelCall { .. } => 0,
+        }
+    }
+}
+
+impl From<Dialogue> for Message {
+    fn from(dialogue: Dialogue) -> Message {
+        Message::Dialogue(dialogue)
     }
 }
 
@@ -481,7 +504,8 @@ mod tests {
     }
 
     fn call(id: u64, bytes: usize) -> Message {
-        Message::Call { id, function: Cow::Borrowed("f"), args: Payload::Bytes(vec![9; bytes]) }
+        let args = Payload::Bytes(vec![9; bytes]);
+        Dialogue::Call { id, function: Cow::Borrowed("f"), args }.into()
     }
 
     /// One of each, so that a new message is not forgotten: `is_control` fails to compile until it is decided there.
@@ -502,9 +526,9 @@ mod tests {
             Message::Ready,
             Message::BootFailed(BootFailure::Unknown { function: "f".to_owned() }),
             call(1, 64),
-            Message::Return { id: 1, value: Payload::Bytes(vec![]) },
-            Message::Failed { id: 1, failure: Failure::Cancelled { by: actor() } },
-            Message::CancelCall { id: 1 },
+            Dialogue::Return { id: 1, value: Payload::Bytes(vec![]) }.into(),
+            Dialogue::Failed { id: 1, failure: Failure::Cancelled { by: actor() } }.into(),
+            Dialogue::CancelCall { id: 1 }.into(),
             Message::CancelActor { by: actor(), within: Duration::from_millis(1600) },
             Message::CancelAck,
             Message::Progress,

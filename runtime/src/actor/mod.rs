@@ -25,7 +25,7 @@ pub(crate) use scopes::{Scope, Scopes};
 pub(crate) use tasks::Tasks;
 
 use crate::error::{ActorId, Error, Result};
-use crate::ipc::Sender;
+use crate::line::Line;
 use crate::msg::{Message, Timings, Vars};
 use crate::spawn::Backend;
 use crate::trace;
@@ -91,6 +91,14 @@ impl ActorInfo {
         self.parent().is_none()
     }
 
+    /// Where its parent is reached; `None` at a root.
+    pub(crate) fn upward(&self) -> Option<&Arc<Line>> {
+        match &self.this.origin {
+            Origin::Root => None,
+            Origin::Child { upward, .. } => Some(upward),
+        }
+    }
+
     /// How long this tree's starts and teardowns may take.
     pub fn timings(&self) -> Timings {
         self.this.vars.timings
@@ -136,7 +144,7 @@ const LAST_MOMENT: Duration = Duration::from_millis(50);
 /// Where an actor comes from.
 pub(crate) enum Origin {
     Root,
-    Child { backend: Backend, parent: ActorId, upward: Sender },
+    Child { backend: Backend, parent: ActorId, upward: Arc<Line> },
 }
 
 /// What an actor was told of its end.
@@ -209,7 +217,7 @@ impl ThisActor {
         match &self.origin {
             Origin::Root => {}
             // A parent that is gone needs no report.
-            Origin::Child { upward, .. } if is_ending => drop(upward.push(Message::Progress)),
+            Origin::Child { upward, .. } if is_ending => drop(upward.out.push(Message::Progress)),
             Origin::Child { .. } => {}
         }
     }

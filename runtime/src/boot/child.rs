@@ -10,17 +10,19 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::program::{call_start_hook, mark_initialised};
 use super::{interrupt, root};
 use crate::actor::{self, Ending, Origin, ThisActor};
-use crate::error::{ActorId, Error, RemoteError};
+use crate::error::{ActorId, Error, RemoteError, Teardown};
 use crate::ipc::{Channel, Closed, MemoryEnd};
-use crate::msg::{BootFailure, Message, PROTOCOL, Payload, Spec};
-use crate::rpc::{AnyState, Exposure, Server, catch, find, install_hook};
-use crate::spawn::{Boot, Link};
+use crate::line::{End, Ended, Line, Relation};
+use crate::msg::{BootFailure, Life, Message, PROTOCOL, Payload, Spec};
+use crate::rpc::{self, AnyState, Dialogues, Exposure, Host, catch, find, install_hook};
+use crate::spawn::{Boot, Exit, Link};
 use crate::trace;
 
 /// It ended as it should.
@@ -60,32 +62,47 @@ async fn live(boot: Boot) -> i32 {
         Ok(spec) => *spec,
         Err(reason) => return stop_short(channel, reason, None).await,
     };
-    let origin = Origin::Child {
-        backend: boot.backend,
-        parent: spec.parent,
-        upward: channel.sender().clone(),
-    };
+    let upward = Line::new(spec.parent.clone(), channel.sender().clone(), Relation::Parent);
+    let origin =
+        Origin::Child { backend: boot.backend, parent: spec.parent, upward: Arc::clone(&upward) };
     let this = ThisActor::new(id, spec.vars, origin);
     let _entered = actor::enter(Arc::clone(&this));
+    let reachable = rpc::enter(Arc::clone(&this));
     call_start_hook(&this.id);
-    match prepare(&this, &mut channel, &spec.exposure, spec.state).await {
+    let host = Rc::clone(reachable.host());
+    let dialogues = Dialogues::new(Rc::clone(&host), Arc::clone(&upward), Exposure::default());
+    let mut talk = Talk { channel, dialogues };
+    match prepare(&this, &mut talk, &spec.exposure, spec.state).await {
         Ok((exposure, state)) => {
+            host.open(exposure, state);
+            say(&talk.channel, Message::Ready);
             trace::emit(&this.id, trace::Step::Serving);
-            let server = Server::new(
-                Arc::clone(&this),
-                channel.sender().clone(),
-                exposure,
-                state,
-                spec.life,
-            );
-            Serving { this, channel, server }.live().await
+            Serving { this, host, upward, talk, life: spec.life }.live().await
         }
         Err(reason) => {
             // What a constructor started before it failed or was cut short.
             this.scopes.end_all();
             this.tasks.wait_idle().await;
             root::release(&this);
-            stop_short(channel, reason, unclaimed(&this)).await
+            stop_short(talk.channel, reason, unclaimed(&this)).await
+        }
+    }
+}
+
+/// The parent's channel and what is said over it.
+struct Talk {
+    channel: Channel,
+    dialogues: Dialogues,
+}
+
+impl Talk {
+    /// What the parent says beside the dialogues, which are dealt with. Cancel safe.
+    async fn recv(&mut self) -> Result<Message, Closed> {
+        loop {
+            match self.channel.recv().await? {
+                Message::Dialogue(dialogue) => self.dialogues.on(dialogue),
+                other => return Ok(other),
+            }
         }
     }
 }
@@ -161,27 +178,26 @@ fn surprised(by: &str) -> Short {
 /// Looks up what is exposed and makes the state.
 async fn prepare(
     this: &ThisActor,
-    channel: &mut Channel,
+    talk: &mut Talk,
     exposure: &[Cow<'static, str>],
     state: Option<(Cow<'static, str>, Payload)>,
 ) -> Result<(Exposure, Option<AnyState>), Short> {
     let hello =
         Message::Hello { protocol: PROTOCOL, actor: this.id.clone(), pid: std::process::id() };
     // Whatever comes of it, there is a word to follow.
-    let _pushed = channel.sender().push_ahead(hello);
+    let _pushed = talk.channel.sender().push_ahead(hello);
     let exposure = Exposure::resolve(exposure).map_err(Short::Failed)?;
     let state = match state {
-        Some((constructor, init)) => Some(construct(this, channel, &constructor, init).await?),
+        Some((constructor, init)) => Some(construct(this, talk, &constructor, init).await?),
         None => None,
     };
-    say(channel, Message::Ready);
     Ok((exposure, state))
 }
 
 /// Runs the user's constructor; the order to end, or the parent's end, ends it too.
 async fn construct(
     this: &ThisActor,
-    channel: &mut Channel,
+    talk: &mut Talk,
     constructor: &str,
     init: Payload,
 ) -> Result<AnyState, Short> {
@@ -190,7 +206,7 @@ async fn construct(
         return Err(Short::Failed(BootFailure::Unknown { function: constructor.to_owned() }));
     };
     // The constructor may end the process: that it was reached is to be known by then.
-    channel.flush().await;
+    talk.channel.flush().await;
     tokio::select! {
         made = catch(constructing.as_mut()) => match made {
             Ok(made) => made.map_err(Short::Failed),
@@ -199,7 +215,7 @@ async fn construct(
                 Err(Short::Failed(BootFailure::Construct(cause)))
             }
         },
-        received = channel.recv() => Err(match received {
+        received = talk.recv() => Err(match received {
             Ok(Message::CancelActor { .. }) => Short::Cancelled,
             Ok(other) => surprised(&format!("{other:?}")),
             Err(_) => Short::Orphaned,
@@ -210,8 +226,10 @@ async fn construct(
 /// An actor that serves.
 struct Serving {
     this: Arc<ThisActor>,
-    channel: Channel,
-    server: Server,
+    host: Rc<Host>,
+    upward: Arc<Line>,
+    talk: Talk,
+    life: Life,
 }
 
 /// Why an actor stops serving.
@@ -220,7 +238,7 @@ enum Over {
     Done,
     Cancelled(Ending),
     /// The parent is gone, or its words make no sense any more.
-    Orphaned,
+    Orphaned(Ended),
 }
 
 /// What has to be done about a message.
@@ -234,14 +252,14 @@ impl Serving {
         let code = match self.serve().await {
             Over::Done => self.wind_up().await,
             Over::Cancelled(ending) => self.tear_down(ending).await,
-            Over::Orphaned => self.tear_down_orphaned().await,
+            Over::Orphaned(ended) => self.tear_down_orphaned(&ended).await,
         };
-        let Serving { this, channel, server } = self;
-        // The user's state, and what its destructor does, belongs to the actor's life.
-        drop(server);
+        let Serving { this, talk, .. } = self;
         root::release(&this);
         match code {
-            DONE => say_last(channel, Message::Farewell { failure: unclaimed(&this) }, DONE).await,
+            DONE => {
+                say_last(talk.channel, Message::Farewell { failure: unclaimed(&this) }, DONE).await
+            }
             failed => failed,
         }
     }
@@ -250,8 +268,8 @@ impl Serving {
         loop {
             let received = tokio::select! {
                 biased;
-                received = self.channel.recv() => received,
-                () = self.server.wait_done() => return Over::Done,
+                received = self.talk.channel.recv() => received,
+                () = self.talk.dialogues.wait_done(self.life) => return Over::Done,
             };
             match self.on_received(received) {
                 Step::Served => {}
@@ -262,8 +280,7 @@ impl Serving {
 
     fn on_received(&self, received: Result<Message, Closed>) -> Step {
         match received {
-            Ok(Message::Call { id, function, args }) => self.server.on_call(id, &function, args),
-            Ok(Message::CancelCall { id }) => self.server.on_cancel_call(id),
+            Ok(Message::Dialogue(dialogue)) => self.talk.dialogues.on(dialogue),
             Ok(Message::CancelActor { by, within }) => {
                 return Step::Over(Over::Cancelled(Ending {
                     by,
@@ -275,13 +292,14 @@ impl Serving {
                 | Message::Spec(_)
                 | Message::Ready
                 | Message::BootFailed(_)
-                | Message::Return { .. }
-                | Message::Failed { .. }
                 | Message::CancelAck
                 | Message::Progress
                 | Message::Farewell { .. },
-            )
-            | Err(_) => return Step::Over(Over::Orphaned),
+            ) => {
+                let reason = "it said what no parent says".to_owned();
+                return Step::Over(Over::Orphaned(Ended::Lost { reason }));
+            }
+            Err(closed) => return Step::Over(Over::Orphaned(Ended::of_closed(&closed))),
         }
         Step::Served
     }
@@ -293,7 +311,7 @@ impl Serving {
             Idle::Yes => DONE,
             Idle::Over(Over::Done) => DONE,
             Idle::Over(Over::Cancelled(ending)) => Box::pin(self.tear_down(ending)).await,
-            Idle::Over(Over::Orphaned) => self.tear_down_orphaned().await,
+            Idle::Over(Over::Orphaned(ended)) => self.tear_down_orphaned(&ended).await,
         }
     }
 
@@ -302,9 +320,9 @@ impl Serving {
         self.this.begin_ending(ending);
         // Goes out when the channel is next driven: before any destructor runs, or, if there is nothing to tear down, in one
         // write with the farewell.
-        say(&self.channel, Message::CancelAck);
+        say(&self.talk.channel, Message::CancelAck);
         let_ready_tasks_run().await;
-        self.server.abort_all(&by);
+        self.host.end(&by);
         end_scopes_soon(&self.this);
         loop {
             match self.wait_idle().await {
@@ -312,20 +330,22 @@ impl Serving {
                 // Asked again, perhaps with less time.
                 Idle::Over(Over::Cancelled(again)) => {
                     self.this.begin_ending(again);
-                    say(&self.channel, Message::CancelAck);
+                    say(&self.talk.channel, Message::CancelAck);
                 }
-                Idle::Over(Over::Orphaned) => return self.tear_down_orphaned().await,
+                Idle::Over(Over::Orphaned(ended)) => return self.tear_down_orphaned(&ended).await,
             }
         }
     }
 
     /// Nobody waits for this actor, and nobody would kill it: it bounds its own teardown.
-    async fn tear_down_orphaned(&mut self) -> i32 {
+    async fn tear_down_orphaned(&mut self, ended: &Ended) -> i32 {
+        self.talk.dialogues.end(ended);
+        self.upward.bond.set_end(End { exit: Some(Exit::Unknown), teardown: Teardown::default() });
         interrupt::restore_in_process(&self.this);
         let patience = self.this.vars.timings.orphan;
         let by = self.this.id.clone();
         self.this.begin_ending(Ending { by: by.clone(), deadline: Instant::now() + patience });
-        self.server.abort_all(&by);
+        self.host.end(&by);
         self.this.scopes.end_all();
         // What has not ended by then dies with the process, or is abandoned with the thread.
         let _idle =
@@ -339,7 +359,7 @@ impl Serving {
             let received = tokio::select! {
                 biased;
                 () = self.this.tasks.wait_idle() => return Idle::Yes,
-                received = self.channel.recv() => received,
+                received = self.talk.channel.recv() => received,
             };
             match self.on_received(received) {
                 Step::Served => {}

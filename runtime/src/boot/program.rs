@@ -1,5 +1,6 @@
 //! The start of a program.
 
+use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,16 +14,31 @@ use crate::rpc::install_hook;
 use crate::spawn::{self, InitError, InitOptions, MainLoop};
 
 /// What a program wants from its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Starts the fork server's side-car at once, while the program is small and has one thread. Without it the first actor
     /// on `forkserver` starts one, by exec. Default: yes.
     pub forkserver: bool,
+    /// The program that actors are started from instead of this one; see [`Config::worker`]. Default: none.
+    pub worker: Option<PathBuf>,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { forkserver: true }
+        Config { forkserver: true, worker: None }
+    }
+}
+
+impl Config {
+    /// For a program whose `main` is not its own (a plug-in, a module of an interpreter, a program around a GUI's loop): its actors
+    /// are started from the executable `path`, an absolute path or one from the working directory. That program links the crate
+    /// that defines what is called (`use that_crate as _;` if nothing else does), and begins with [`divert`].
+    ///
+    /// [`init`] may then be called at any time, with any number of threads running. `fork` and `thread_forkserver`, which copy the
+    /// process, are [`Error::Unsupported`](crate::Error::Unsupported) in it; in actors of the worker binary all backends work.
+    /// The process adopts the orphans of its actors, and reaps no others.
+    pub fn worker(path: impl Into<PathBuf>) -> Config {
+        Config { worker: Some(path.into()), ..Config::default() }
     }
 }
 
@@ -33,13 +49,15 @@ pub fn divert() {
     spawn::divert();
 }
 
-/// Makes this program able to have actors. To be called once, after [`divert`], before anything starts a thread.
+/// Makes this program able to have actors. To be called once, after [`divert`], before anything starts a thread, unless
+/// there is a [worker](Config::worker).
 ///
 /// # Errors
 /// [`InitError`] names what came before it, or what the operating system refused.
 pub fn init(config: Config) -> Result<Guard, InitError> {
     spawn::set_entry(entry);
-    let guard = spawn::init(InitOptions { forkserver: config.forkserver })?;
+    let Config { forkserver, worker } = config;
+    let guard = spawn::init(InitOptions { forkserver, worker })?;
     install_hook();
     INITIALISED.store(true, Ordering::Release);
     Ok(Guard { guard })

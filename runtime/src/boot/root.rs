@@ -12,7 +12,7 @@ use super::program::{call_start_hook, is_initialised};
 use crate::actor::{self, Origin, ThisActor};
 use crate::error::{ActorId, Error, Result};
 use crate::msg::{Timings, Vars};
-use crate::rpc::{catch, catch_call};
+use crate::rpc::{self, Exposes, catch, catch_call};
 use crate::spawn::{Backend, UnknownBackend};
 use crate::variables::Variables;
 
@@ -30,6 +30,8 @@ pub struct RootConfig {
     pub timings: Timings,
     /// Its runtime variables, which the tree inherits. Default: none.
     pub variables: Variables,
+    /// What its children may call in it. Default: nothing; a child can be [offered](crate::Start::offer) more.
+    pub exposes: Exposes,
 }
 
 impl Default for RootConfig {
@@ -39,6 +41,7 @@ impl Default for RootConfig {
             backend: Backend::Exec,
             timings: Timings::default(),
             variables: Variables::new(),
+            exposes: Exposes::default(),
         }
     }
 }
@@ -80,14 +83,18 @@ pub fn block_on_root<F: Future>(config: RootConfig, body: F) -> Result<F::Output
         return Err(Error::SecondRoot(this.id.clone()));
     }
     let variables = config.variables.checked()?;
+    let exposure = config.exposes.resolve()?;
     let scheduler = scheduler()?;
     let id = ActorId { name: config.name, uuid: Uuid::new_v4() };
     let vars = Vars { backend: config.backend, timings: config.timings, variables };
     let this = ThisActor::new(id, vars, Origin::Root);
     let _entered = actor::enter(std::sync::Arc::clone(&this));
+    let reachable = rpc::enter(std::sync::Arc::clone(&this));
+    reachable.host().open(exposure, None);
     call_start_hook(&this.id);
     let outcome = scheduler.block_on(async {
         let outcome = catch(pin!(body)).await;
+        reachable.host().end(&this.id);
         // A nursery that was kept, in what the body returned or elsewhere, is not waited for: nobody is left to end it.
         this.scopes.end_all();
         this.tasks.wait_idle().await;

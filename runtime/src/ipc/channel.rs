@@ -148,7 +148,7 @@ impl Drop for Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::msg::Payload;
+    use crate::msg::{Dialogue, Payload};
     use std::io::Write;
     use std::os::unix::net::UnixStream;
 
@@ -196,8 +196,10 @@ mod tests {
             run(async {
                 let (mut a, mut b) = pair(form);
                 let value = Payload::pack(41_u32, a.sender().form()).unwrap();
-                a.sender().send(Message::Return { id: 1, value }).await.unwrap();
-                let Ok(Message::Return { id: 1, value }) = carried(&mut a, &mut b).await else {
+                a.sender().send(Dialogue::Return { id: 1, value }).await.unwrap();
+                let Ok(Message::Dialogue(Dialogue::Return { id: 1, value })) =
+                    carried(&mut a, &mut b).await
+                else {
                     panic!("{form:?}")
                 };
                 assert_eq!(value.unpack::<u32>().unwrap(), 41);
@@ -214,10 +216,17 @@ mod tests {
         run(async {
             let (mut a, mut b) = pair(Form::Bytes);
             let value = Payload::Bytes(vec![7; 8 << 20]);
-            a.sender().send(Message::Return { id: 1, value }).await.unwrap();
-            a.sender().push(Message::CancelCall { id: 9 }).unwrap();
-            assert!(matches!(carried(&mut a, &mut b).await, Ok(Message::CancelCall { id: 9 })));
-            let Ok(Message::Return { value, .. }) = carried(&mut a, &mut b).await else { panic!() };
+            a.sender().send(Dialogue::Return { id: 1, value }).await.unwrap();
+            a.sender().push(Dialogue::CancelCall { id: 9 }).unwrap();
+            assert!(matches!(
+                carried(&mut a, &mut b).await,
+                Ok(Message::Dialogue(Dialogue::CancelCall { id: 9 }))
+            ));
+            let Ok(Message::Dialogue(Dialogue::Return { value, .. })) =
+                carried(&mut a, &mut b).await
+            else {
+                panic!()
+            };
             assert_eq!(value.weight_bytes(), 8 << 20);
         });
     }

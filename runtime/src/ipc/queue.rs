@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
 
-use crate::msg::{Form, Message};
+use crate::msg::{Dialogue, Form, Message};
 
 /// A queue that holds this much makes its senders wait. One message is always taken.
 const FULL_BYTES: usize = 256 << 10;
@@ -35,8 +35,8 @@ impl Sender {
     /// Pushes `message`, waiting for room first.
     ///
     /// Cancel safety: a dropped future has either pushed the message or not, never in part.
-    pub(crate) async fn send(&self, message: Message) -> Result<(), Gone> {
-        let mut message = message;
+    pub(crate) async fn send(&self, message: impl Into<Message>) -> Result<(), Gone> {
+        let mut message = message.into();
         loop {
             // Registered before the look at the queue: room made in between is not missed.
             let room = self.queue.room.notified();
@@ -50,8 +50,8 @@ impl Sender {
     }
 
     /// Pushes `message` without regard to room: for control messages, and for the few that are sent once.
-    pub(crate) fn push(&self, message: Message) -> Result<(), Gone> {
-        self.queue.push(message)
+    pub(crate) fn push(&self, message: impl Into<Message>) -> Result<(), Gone> {
+        self.queue.push(message.into())
     }
 
     /// Pushes `message` ahead of another that follows soon, or is to be found where the channel ends: whoever takes them is
@@ -65,7 +65,7 @@ impl Sender {
     pub(crate) fn cancel_call(&self, id: u64) {
         if !self.queue.take_back(id) {
             // A peer that is gone has no call to cancel.
-            let _pushed = self.queue.push(Message::CancelCall { id });
+            let _pushed = self.queue.push(Dialogue::CancelCall { id }.into());
         }
     }
 
@@ -146,7 +146,7 @@ impl Queue {
         let place = state
             .ordinary
             .iter()
-            .position(|message| matches!(message, Message::Call { id, .. } if *id == call));
+            .position(|message| matches!(message, Message::Dialogue(Dialogue::Call { id, .. }) if *id == call));
         let Some(taken) = place.and_then(|place| state.ordinary.remove(place)) else {
             return false;
         };
@@ -224,7 +224,7 @@ mod tests {
     }
 
     fn value(id: u64, bytes: usize) -> Message {
-        Message::Return { id, value: Payload::Bytes(vec![0; bytes]) }
+        Dialogue::Return { id, value: Payload::Bytes(vec![0; bytes]) }.into()
     }
 
     #[test]
@@ -237,7 +237,7 @@ mod tests {
         assert!(matches!(pop(&queue), Poll::Ready(Some(Message::CancelAck))));
         for expected in 1..=3 {
             assert!(
-                matches!(pop(&queue), Poll::Ready(Some(Message::Return { id, .. })) if id == expected)
+                matches!(pop(&queue), Poll::Ready(Some(Message::Dialogue(Dialogue::Return { id, .. }))) if id == expected)
             );
         }
         assert!(pop(&queue).is_pending());
@@ -248,14 +248,20 @@ mod tests {
         let queue = Queue::new();
         let sender = queue.sender(Form::Bytes);
         let call =
-            |id| Message::Call { id, function: "f".into(), args: Payload::Bytes(Vec::new()) };
+            |id| Dialogue::Call { id, function: "f".into(), args: Payload::Bytes(Vec::new()) };
         sender.push(call(1)).unwrap();
         sender.push(call(2)).unwrap();
         sender.cancel_call(1);
-        assert!(matches!(pop(&queue), Poll::Ready(Some(Message::Call { id: 2, .. }))));
+        assert!(matches!(
+            pop(&queue),
+            Poll::Ready(Some(Message::Dialogue(Dialogue::Call { id: 2, .. })))
+        ));
         assert!(pop(&queue).is_pending());
         sender.cancel_call(2);
-        assert!(matches!(pop(&queue), Poll::Ready(Some(Message::CancelCall { id: 2 }))));
+        assert!(matches!(
+            pop(&queue),
+            Poll::Ready(Some(Message::Dialogue(Dialogue::CancelCall { id: 2 })))
+        ));
     }
 
     #[test]
@@ -269,7 +275,10 @@ mod tests {
         sender.push(Message::CancelAck).unwrap();
         assert!(matches!(pop(&queue), Poll::Ready(Some(Message::CancelAck))));
         assert!(second.as_mut().poll(&mut cx).is_pending());
-        assert!(matches!(pop(&queue), Poll::Ready(Some(Message::Return { id: 1, .. }))));
+        assert!(matches!(
+            pop(&queue),
+            Poll::Ready(Some(Message::Dialogue(Dialogue::Return { id: 1, .. })))
+        ));
         assert_eq!(second.as_mut().poll(&mut cx), Poll::Ready(Ok(())));
     }
 
@@ -280,7 +289,10 @@ mod tests {
         sender.push(value(1, 0)).unwrap();
         sender.close();
         assert_eq!(sender.push(value(2, 0)), Err(Gone));
-        assert!(matches!(pop(&queue), Poll::Ready(Some(Message::Return { id: 1, .. }))));
+        assert!(matches!(
+            pop(&queue),
+            Poll::Ready(Some(Message::Dialogue(Dialogue::Return { id: 1, .. })))
+        ));
         assert!(matches!(pop(&queue), Poll::Ready(None)));
     }
 }

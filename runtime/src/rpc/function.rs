@@ -13,7 +13,7 @@ use tokio::sync::RwLock;
 
 use super::portal::Portal;
 use crate::actor;
-use crate::error::RemoteError;
+use crate::error::{Error, RemoteError};
 use crate::msg::{BootFailure, Failure, Form, Payload};
 
 /// Something that can be called in another actor: a function, or a method of an actor. Written by the macros.
@@ -205,6 +205,29 @@ fn here() -> crate::error::ActorId {
 /// A registered name as people read it: the path, without the place in the source that makes it unique.
 pub(crate) fn shown(name: &str) -> &str {
     name.split_once('@').map_or(name, |(path, _)| path)
+}
+
+/// What one actor lets others call. Empty unless something is added.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exposes {
+    names: Vec<&'static str>,
+}
+
+impl Exposes {
+    /// And `F`.
+    #[must_use]
+    pub fn function<F: Remote>(mut self) -> Exposes {
+        self.names.push(F::NAME);
+        self
+    }
+
+    pub(crate) fn resolve(&self) -> Result<Exposure, Error> {
+        let names: Vec<_> = self.names.iter().map(|name| Cow::Borrowed(*name)).collect();
+        Exposure::resolve(&names).map_err(|refused| Error::System {
+            what: "exposing a function".to_owned(),
+            reason: refused.to_string(),
+        })
+    }
 }
 
 /// What an actor serves: looked up once, when it boots.

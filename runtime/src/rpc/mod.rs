@@ -1,23 +1,22 @@
 //! Calling functions of other actors, and serving such calls.
 //!
-//! A [`Portal`] is the caller's side of an actor: its calls wait in a table until the channel brings their answers. A
-//! `Server` is the actor's own side: it runs what is exposed, each call as a task. What can be called is registered at link
-//! time under its name, because a child may be another process with other addresses.
+//! A [`Portal`] is the caller's side of an actor: its calls wait in a table until the channel brings their answers. `Host` is
+//! the actor's own side: what it exposes, to its parent, its children and whoever else reaches it. `Dialogues` joins the two
+//! for one channel, whatever the actors at its ends are to each other. What can be called is registered at link time under its
+//! name, because an actor may be another process with other addresses.
 //!
 //! Used by `supervise` (which owns the channel) and `boot`. Nothing here starts or ends an actor.
 
-mod bond;
-mod calls;
 mod function;
+mod host;
 mod panic;
 mod portal;
 mod serve;
 
-pub(crate) use bond::{Bond, End, Manner, Order};
-pub(crate) use calls::{Calls, Ended, NoValue, Reply};
-pub use function::{Actor, ENTRIES, Entry, Fallible, Function, Method, Remote, State};
+pub use function::{Actor, ENTRIES, Entry, Exposes, Fallible, Function, Method, Remote, State};
 pub(crate) use function::{AnyState, Exposure, find};
+pub(crate) use host::{Host, enter};
 pub(crate) use panic::{Panic, catch, catch_call, install_hook, message_of};
 pub use portal::Portal;
-pub(crate) use portal::{Line, value_of};
-pub(crate) use serve::Server;
+pub(crate) use portal::value_of;
+pub(crate) use serve::Dialogues;

@@ -7,31 +7,21 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::bond::{Bond, Manner, Order};
-use super::calls::{Calls, NoValue, Reply};
 use super::function::{Function, Remote, shown};
 use crate::actor;
 use crate::error::{ActorId, CallError, Error, Result, Teardown};
-use crate::ipc::Sender;
-use crate::msg::{Failure, Message, Payload, Unpackable};
+use crate::line::{Ended, Line, Manner, NoValue, Order, Relation, Reply};
+use crate::msg::{Dialogue, Failure, Payload, Unpackable};
 use crate::spawn::Exit;
 use crate::trace::{self, Wait};
 
 /// An actor as seen from outside: calls go in, and the order to end.
 ///
 /// Clones are the same portal. It can be kept beyond the actor's life: calls then say how the actor ended. It belongs to the
-/// actor that started the other one, and can be used from any task of it.
+/// actor that was given it, the parent or the child of the other one, and can be used from any task of it.
 #[derive(Clone)]
 pub struct Portal {
     line: Arc<Line>,
-}
-
-/// What a portal and the keeper of its actor share.
-pub(crate) struct Line {
-    pub(crate) actor: ActorId,
-    pub(crate) out: Sender,
-    pub(crate) calls: Calls,
-    pub(crate) bond: Bond,
 }
 
 impl Portal {
@@ -68,7 +58,7 @@ impl Portal {
         let args = Payload::pack(args, self.line.out.form())
             .map_err(|error| unsendable::<R>("arguments", &error))?;
         let pending = Pending::open(&self.line);
-        let call = Message::Call { id: pending.id, function: Cow::Borrowed(R::NAME), args };
+        let call = Dialogue::Call { id: pending.id, function: Cow::Borrowed(R::NAME), args };
         // A channel that takes no more is about to tell the call why.
         let _sent = self.line.out.send(call).await;
         let _blocked = trace::blocked(self.id(), Wait::Call { function: shown(R::NAME) });
@@ -79,8 +69,8 @@ impl Portal {
     /// Cancels the actor, and waits until it has ended and been reaped, with all below it. Also an actor that has ended.
     ///
     /// # Errors
-    /// [`Error::Forced`] if asking was not enough; it tells which rungs of the ladder it took. [`Error::NoRuntime`] outside
-    /// an actor.
+    /// [`Error::Forced`] if asking was not enough; it tells which rungs of the ladder it took. [`Error::NotExposed`] for a parent.
+    /// [`Error::NoRuntime`] outside an actor.
     ///
     /// # Cancel safety
     /// The order is given at once; dropping the future does not take it back.
@@ -120,6 +110,13 @@ impl Portal {
 
     async fn end(&self, manner: Manner) -> Result<()> {
         let this = actor::this()?;
+        match self.line.relation {
+            Relation::Child => {}
+            Relation::Parent => {
+                let function = "its end".to_owned();
+                return Err(Error::NotExposed { actor: self.line.actor.clone(), function });
+            }
+        }
         let within = this.remaining(std::time::Instant::now());
         self.line.bond.order(Order { by: this.id.clone(), within, manner });
         let _blocked = trace::blocked(self.id(), Wait::End);
@@ -212,9 +209,7 @@ impl Pending<'_> {
         match (&mut self.reply_rx).await {
             Ok(reply) => reply,
             // The table answers whatever it drops; only the end of the whole runtime drops the table.
-            Err(_) => {
-                Err(NoValue::Ended(super::Ended::Lost { reason: "the runtime ended".to_owned() }))
-            }
+            Err(_) => Err(NoValue::Ended(Ended::Lost { reason: "the runtime ended".to_owned() })),
         }
     }
 }

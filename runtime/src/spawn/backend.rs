@@ -281,6 +281,12 @@ pub enum Unavailable {
     /// Only `exec` starts another program.
     #[error("only the exec backend can start another program")]
     OtherProgram,
+    /// A fork is a copy of this process, whose `main` belongs to somebody else.
+    #[error(
+        "this program named a worker binary because its `main` is not its own: actors are started from that, on exec or \
+         forkserver, or are threads"
+    )]
+    ForeignMain,
     /// The link given does not reach a child of this kind.
     #[error("the link is of the wrong kind: processes take a socket, threads take memory")]
     WrongLink,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -98,13 +99,24 @@ pub enum InitError {
     #[error("`init` has already run in this process (an actor counts as initialised)")]
     Twice,
     /// Threads that already run may hold locks, descriptors and handlers `init` must see the birth of.
-    #[error("`init` must come before any other thread, and {threads} threads are running")]
+    #[error(
+        "`init` must come before any other thread, and {threads} threads are running: call it first in `main`, as \
+         #[runtime::main] and #[runtime::test] do; where `main` is not yours, name a worker binary (`Config::worker`)"
+    )]
     Threads {
         /// How many, this one included.
         threads: u64,
     },
+    /// What is named as the worker binary cannot be executed.
+    #[error("the worker binary {} cannot be executed: {source}", path.display())]
+    Worker {
+        /// As it was given.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// The operating system refused.
-    #[error("`init` failed to {step}")]
+    #[error("`init` failed to {step}: {source}")]
     Os {
         /// What was being done.
         step: &'static str,

@@ -24,7 +24,7 @@ use super::process::Process;
 use super::request::Order;
 use super::signals::{self, Blocked};
 use super::summons::{self, Role, Summons, Tokio};
-use super::{Step, Unavailable, lineage, title};
+use super::{Step, Unavailable, init, lineage, title};
 
 /// This image, even if the file has been replaced meanwhile.
 const SELF: &str = "/proc/self/exe";
@@ -32,22 +32,32 @@ const SELF: &str = "/proc/self/exe";
 pub(super) fn spawn(order: Order) -> Result<Process, Failed> {
     let (path, title, tokio) = match &order.program {
         Some(program) => (program.as_os_str(), program.clone().into_os_string(), Tokio::Unknown),
-        None if birth::has_entry() => {
-            (OsStr::new(SELF), title::room_for(&order.title).into(), descriptors::tokio())
+        None => {
+            let (path, tokio) = own_image()?;
+            (path, title::room_for(&order.title).into(), tokio)
         }
-        None => return Err(Unavailable::NoEntry.into()),
     };
     let role = Role::Actor { uuid: order.uuid, name: order.name };
     let summons = summon(order.link.as_raw_fd(), tokio, role)?;
     Image::prepare(path, title, &summons, &order.env).map_err(Failed::at(Step::Prepare))?.launch()
 }
 
-/// Starts this program in another role than an actor's.
+/// Starts this program, or its worker, in another role than an actor's.
 pub(super) fn spawn_role(role: Role, socket: RawFd, title: &str) -> Result<Process, Failed> {
-    let summons = summon(socket, descriptors::tokio(), role)?;
-    Image::prepare(OsStr::new(SELF), title::room_for(title).into(), &summons, &[])
+    let (path, tokio) = own_image()?;
+    let summons = summon(socket, tokio, role)?;
+    Image::prepare(path, title::room_for(title).into(), &summons, &[])
         .map_err(Failed::at(Step::Prepare))?
         .launch()
+}
+
+/// What this process's actors are a fresh image of, and what is known of its tokio.
+fn own_image() -> Result<(&'static OsStr, Tokio), Unavailable> {
+    match init::worker() {
+        Some(worker) => Ok((worker, Tokio::Unknown)),
+        None if birth::has_entry() => Ok((OsStr::new(SELF), descriptors::tokio())),
+        None => Err(Unavailable::NoEntry),
+    }
 }
 
 fn summon(socket: RawFd, tokio: Tokio, role: Role) -> Result<Summons, Unavailable> {

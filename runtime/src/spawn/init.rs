@@ -1,8 +1,13 @@
 //! The start of a program that will have actors: what must be learnt, installed or started before there are threads.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::unistd::AccessFlags;
 
 use super::globals::globals;
 use super::main_loop::MainLoop;
@@ -10,36 +15,70 @@ use super::summons::Tokio;
 use super::{InitError, descriptors, forkserver, lineage, panics, signals, title};
 
 /// What a program wants from the start.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct InitOptions {
-    /// Starts the fork server's side-car now, while it is cheap to fork and sure to be clean. Without it the first
-    /// spawn on `forkserver` starts one, by exec.
+    /// Starts the fork server's side-car now, while it is cheap to fork and sure to be clean. Without it, and where there is a
+    /// worker, the first spawn on `forkserver` starts one, by exec.
     pub forkserver: bool,
+    /// The program that this process's actors are started from, where its own `main` belongs to somebody else.
+    pub worker: Option<PathBuf>,
 }
 
 static INITIALISED: AtomicBool = AtomicBool::new(false);
+
+/// The program that actors get a fresh image of, in a process whose own image is not theirs.
+static WORKER: OnceLock<PathBuf> = OnceLock::new();
 
 /// Makes this process able to have children: to be called once, before any other thread.
 ///
 /// Learns tokio's process-wide descriptors, puts a panic hook before the present one (it serves forked children
 /// only), makes this process the adopter of its descendants' orphans, and starts the side-car if that is wanted.
 ///
+/// With a worker, this process is never forked without an exec, and only the adopting is left to do: then it may come at any time.
+///
 /// # Errors
-/// [`InitError`]: a second time, too late, or refused by the system. Nothing has been started then.
+/// [`InitError`]: a second time, too late, no such worker, or refused by the system. Nothing has been started then.
 pub fn init(options: InitOptions) -> Result<Guard, InitError> {
     if is_done() {
         return Err(InitError::Twice);
     }
-    check_alone()?;
-    signals::remember_std_handlers();
-    nix::sys::prctl::set_child_subreaper(true)
-        .map_err(|errno| failed("become a subreaper")(errno.into()))?;
-    lineage::found().map_err(failed("make the table of actors"))?;
-    prepare(Tokio::Unknown).map_err(failed("learn what tokio keeps open"))?;
-    if options.forkserver {
-        forkserver::start_early().map_err(failed("start the fork server"))?;
+    match options.worker {
+        None => init_owner(options.forkserver)?,
+        Some(worker) => init_guest(worker)?,
     }
     Ok(Guard(()))
+}
+
+fn init_owner(forkserver: bool) -> Result<(), InitError> {
+    check_alone()?;
+    signals::remember_std_handlers();
+    found_tree()?;
+    prepare(Tokio::Unknown).map_err(failed("learn what tokio keeps open"))?;
+    if forkserver {
+        forkserver::start_early().map_err(failed("start the fork server"))?;
+    }
+    Ok(())
+}
+
+fn init_guest(worker: PathBuf) -> Result<(), InitError> {
+    if let Err(errno) = nix::unistd::access(&worker, AccessFlags::X_OK) {
+        return Err(InitError::Worker { path: worker, source: errno.into() });
+    }
+    found_tree()?;
+    WORKER.get_or_init(|| worker);
+    INITIALISED.store(true, Ordering::Release);
+    Ok(())
+}
+
+fn found_tree() -> Result<(), InitError> {
+    nix::sys::prctl::set_child_subreaper(true)
+        .map_err(|errno| failed("become a subreaper")(errno.into()))?;
+    lineage::found().map_err(failed("make the table of actors"))
+}
+
+/// The program that is not this one and stands for it.
+pub(super) fn worker() -> Option<&'static OsStr> {
+    WORKER.get().map(|path| path.as_os_str())
 }
 
 /// The part of [`init`] that actors with a fresh image need too.

@@ -66,7 +66,7 @@ pub struct Request {
     pub entry: Entry,
     /// Changes to the environment the child gets: a value sets, `None` removes. Refused on `thread`.
     pub env: Vec<(OsString, Option<OsString>)>,
-    /// Another program than this one, on `exec` only. Not searched for in `PATH`, started without arguments. To
+    /// Another program than this one and its worker, on `exec` only. Not searched for in `PATH`, started without arguments. To
     /// become an actor it calls [`divert`](super::divert).
     pub program: Option<PathBuf>,
 }
@@ -141,6 +141,7 @@ impl Order {
         if !init::is_done() {
             return Err(Unavailable::NotInitialised.into());
         }
+        check_owner(backend)?;
         check_name(&request.name)?;
         check_environment(&request.env)?;
         Ok(Order {
@@ -154,6 +155,19 @@ impl Order {
             program: request.program,
             keep: descriptors::kept(),
         })
+    }
+}
+
+fn check_owner(backend: Backend) -> Result<(), Unavailable> {
+    match backend {
+        Backend::Fork | Backend::ThreadForkserver if init::worker().is_some() => {
+            Err(Unavailable::ForeignMain)
+        }
+        Backend::Exec
+        | Backend::Forkserver
+        | Backend::Fork
+        | Backend::Thread
+        | Backend::ThreadForkserver => Ok(()),
     }
 }
 

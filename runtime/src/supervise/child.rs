@@ -26,8 +26,9 @@ use super::nursery::Core;
 use super::start::ONLY_CALL;
 use crate::error::{Error, RemoteError, Result, StartFailure, StartStep, Teardown};
 use crate::ipc::{Channel, Closed};
-use crate::msg::{BootFailure, Failure, Message, PROTOCOL, Timings};
-use crate::rpc::{End, Ended, Line, Manner, NoValue, Order, Reply};
+use crate::line::{End, Ended, Line, Manner, NoValue, Order, Reply};
+use crate::msg::{BootFailure, Dialogue, Failure, Message, PROTOCOL, Timings};
+use crate::rpc::Dialogues;
 use crate::spawn::{self, Backend, Child, Exit, Request, SpawnError, SpawnFailure};
 use crate::trace::{self, Step};
 
@@ -36,6 +37,7 @@ pub(super) struct Assignment {
     pub(super) core: Arc<Core>,
     pub(super) place: u64,
     pub(super) line: Arc<Line>,
+    pub(super) dialogues: Dialogues,
     pub(super) channel: Channel,
     pub(super) backend: Backend,
     pub(super) boot_within: Duration,
@@ -49,6 +51,7 @@ pub(super) struct Assignment {
 pub(super) struct Keeper {
     report: Report,
     line: Arc<Line>,
+    dialogues: Dialogues,
     /// `None` once it is closed.
     channel: Option<Channel>,
     backend: Backend,
@@ -99,12 +102,22 @@ enum Event {
 
 impl Keeper {
     pub(super) fn new(assignment: Assignment) -> Keeper {
-        let Assignment { core, place, line, channel, backend, boot_within, ready_tx, reply_tx } =
-            assignment;
+        let Assignment {
+            core,
+            place,
+            line,
+            dialogues,
+            channel,
+            backend,
+            boot_within,
+            ready_tx,
+            reply_tx,
+        } = assignment;
         let deadline = Instant::now() + boot_within;
         Keeper {
             report: Report { core, place, line: Arc::clone(&line), is_made: false },
             line,
+            dialogues,
             channel: Some(channel),
             backend,
             boot_within,
@@ -241,8 +254,14 @@ impl Keeper {
             }
             Message::Ready => self.on_ready(),
             Message::BootFailed(failure) => self.on_boot_failed(failure),
-            Message::Return { id, value } => self.on_answer(id, Ok(value)),
-            Message::Failed { id, failure } => self.on_answer(id, Err(NoValue::Failed(failure))),
+            Message::Dialogue(Dialogue::Return { id: ONLY_CALL, value }) => {
+                self.on_only_answer(Ok(value));
+            }
+            Message::Dialogue(Dialogue::Failed { id: ONLY_CALL, failure }) => {
+                self.omens.only_call_failure = self.failure_of_only_call(&failure);
+                self.on_only_answer(Err(NoValue::Failed(failure)));
+            }
+            Message::Dialogue(dialogue) => self.dialogues.on(dialogue),
             Message::CancelAck => {
                 self.trace(Step::CancelAcked);
                 self.on_ladder(Ladder::on_ack);
@@ -252,10 +271,7 @@ impl Keeper {
                 self.report.core.this.report_progress();
             }
             Message::Farewell { failure } => self.on_farewell(failure),
-            Message::Spec(_)
-            | Message::Call { .. }
-            | Message::CancelCall { .. }
-            | Message::CancelActor { .. } => {
+            Message::Spec(_) | Message::CancelActor { .. } => {
                 self.lose("it said what only a parent says".to_owned());
             }
         }
@@ -283,13 +299,7 @@ impl Keeper {
         self.begin_ending(Ladder::begin_parting);
     }
 
-    fn on_answer(&mut self, id: u64, reply: Reply) {
-        if id != ONLY_CALL {
-            return self.line.calls.answer(id, reply);
-        }
-        if let Err(NoValue::Failed(failure)) = &reply {
-            self.omens.only_call_failure = self.failure_of_only_call(failure);
-        }
+    fn on_only_answer(&mut self, reply: Reply) {
         if let Some(reply_tx) = self.reply_tx.take() {
             // Whether the result is read is the body's choice.
             let _read = reply_tx.send(reply);
@@ -478,7 +488,7 @@ impl Keeper {
 
     /// All that waits for the child is told how it ended. The first telling counts.
     fn answer_all(&mut self, ended: &Ended) {
-        self.line.calls.close(ended);
+        self.dialogues.end(ended);
         if let Some(reply_tx) = self.reply_tx.take() {
             let _read = reply_tx.send(Err(NoValue::Ended(ended.clone())));
         }

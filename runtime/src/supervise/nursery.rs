@@ -10,7 +10,8 @@ use tokio::sync::Notify;
 use super::start::{Start, target};
 use crate::actor::{self, Remnant, Scope, ThisActor, collect, in_place, leave};
 use crate::error::{ActorId, Error, Result};
-use crate::rpc::{Actor, Function, Line, Manner, Order};
+use crate::line::{Line, Manner, Order};
+use crate::rpc::{Actor, Function};
 use crate::trace::{self, Wait};
 
 /// Runs `body` as a scope that owns the actors started in it. Ends when `body` and every child have ended and been reaped.

@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::error::{ActorId, CallError, Teardown};
-use crate::rpc::{Ended, Function, Line, NoValue, Portal, Reply, value_of};
+use crate::line::{Ended, Line, NoValue, Reply};
+use crate::rpc::{Function, Portal, value_of};
 
 /// An actor that runs one function. Its result can be read inside the nursery, or after it; left unread, a failure is still
 /// the nursery's. Dropping this cancels nothing: the nursery owns the actor.

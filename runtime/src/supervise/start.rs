@@ -23,8 +23,9 @@ use super::one_shot::OneShot;
 use crate::actor::{self, ThisActor};
 use crate::error::{ActorId, Error, Result};
 use crate::ipc::Channel;
-use crate::msg::{Form, Life, Message, PROTOCOL, Payload, Spec, Unpackable, Vars};
-use crate::rpc::{Actor, Bond, Calls, Function, Line, Manner, Order, Portal, Reply};
+use crate::line::{Line, Manner, Order, Relation, Reply};
+use crate::msg::{Dialogue, Form, Life, Message, PROTOCOL, Payload, Spec, Unpackable, Vars};
+use crate::rpc::{Actor, Dialogues, Exposes, Function, Host, Portal, Remote};
 use crate::spawn::{Backend, Link, Request};
 use crate::variables::Variables;
 
@@ -71,6 +72,7 @@ struct Options {
     backend: Option<Backend>,
     env: Vec<(OsString, Option<OsString>)>,
     program: Option<PathBuf>,
+    offers: Exposes,
     boot_deadline: Option<Duration>,
     variables: Variables,
 }
@@ -82,6 +84,7 @@ impl<'n, T> Start<'n, T> {
             backend: None,
             env: Vec::new(),
             program: None,
+            offers: Exposes::default(),
             boot_deadline: None,
             variables: Variables::new(),
         };
@@ -116,6 +119,13 @@ impl<'n, T> Start<'n, T> {
         self
     }
 
+    /// Lets the child call `F` in this actor, by [`ActorInfo::parent_portal`](crate::ActorInfo::parent_portal): beside what this
+    /// actor exposes to all.
+    pub fn offer<F: Remote>(mut self) -> Self {
+        self.options.offers = self.options.offers.function::<F>();
+        self
+    }
+
     /// How long the child may take to be ready before it is killed. Default: the tree's [`Timings`](crate::Timings).
     pub fn boot_deadline(mut self, deadline: Duration) -> Self {
         self.options.boot_deadline = Some(deadline);
@@ -147,7 +157,7 @@ impl<'n> Start<'n, target::Daemon> {
     }
 
     /// Lets the actor serve `F`. Whatever is not exposed is answered [`Error::NotExposed`].
-    pub fn expose<F: Function>(mut self) -> Self {
+    pub fn expose<F: Remote>(mut self) -> Self {
         self.target.exposure.push(F::NAME);
         self
     }
@@ -284,12 +294,9 @@ impl<'n> Draft<'n> {
         let backend = vars.backend;
         let out = channel.sender().clone();
         let reply_tx = greet(&out, &this, vars, role, only_call);
-        let line = Arc::new(Line {
-            actor: id.clone(),
-            out,
-            calls: Calls::default(),
-            bond: Bond::default(),
-        });
+        let line = Line::new(id.clone(), out, Relation::Child);
+        let offered = options.offers.resolve()?;
+        let dialogues = Dialogues::new(Host::here()?, Arc::clone(&line), offered);
         let place = nursery.core().admit(&line)?;
         let (ready_tx, ready_rx) = oneshot::channel();
         let boot_within = options.boot_deadline.unwrap_or(this.vars.timings.boot);
@@ -305,6 +312,7 @@ impl<'n> Draft<'n> {
             core: Arc::clone(nursery.core()),
             place,
             line: Arc::clone(&line),
+            dialogues,
             channel,
             backend,
             boot_within,
@@ -339,7 +347,7 @@ fn greet(
         Message::Hello { protocol: PROTOCOL, actor: this.id.clone(), pid: std::process::id() };
     let (call, reply_tx) = match only_call {
         Some(OnlyCall { function, args, reply_tx }) => (
-            Some(Message::Call { id: ONLY_CALL, function: Cow::Borrowed(function), args }),
+            Some(Dialogue::Call { id: ONLY_CALL, function: Cow::Borrowed(function), args }.into()),
             Some(reply_tx),
         ),
         None => (None, None),

@@ -13,6 +13,7 @@ mod nurseries;
 mod orphans;
 mod scopes;
 mod transitions;
+mod upward;
 
 use std::pin::Pin;
 use std::process::{Command, ExitCode};
@@ -95,6 +96,7 @@ fn all_cases() -> Vec<Case> {
         nurseries::cases(),
         lifetimes::cases(),
         scopes::cases(),
+        upward::cases(),
     ]
     .into_iter()
     .flatten()

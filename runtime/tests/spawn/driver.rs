@@ -76,7 +76,7 @@ pub(crate) fn stop_main_loop() {
 static STOPPER: OnceLock<Stopper> = OnceLock::new();
 
 fn run_here(case: Case) -> ExitCode {
-    let guard = init(InitOptions { forkserver: true }).expect("init");
+    let guard = init(InitOptions { forkserver: true, ..InitOptions::default() }).expect("init");
     let main_loop = guard.main_loop();
     let stopper = STOPPER.get_or_init(|| main_loop.stopper());
     let body = std::thread::Builder::new()

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::error::{ActorId, Error};
+use crate::ipc::Closed;
 use crate::msg::{Failure, Payload};
 use crate::spawn::Exit;
 
@@ -36,6 +37,16 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
+    /// Of an actor whose channel was closed and whose exit is for somebody else to see.
+    pub(crate) fn of_closed(closed: &Closed) -> Ended {
+        match closed {
+            Closed::Ended => Ended::Died(Exit::Unknown),
+            Closed::Torn | Closed::Garbage(_) | Closed::Refused(_) => {
+                Ended::Lost { reason: closed.to_string() }
+            }
+        }
+    }
+
     pub(crate) fn to_error(&self, actor: &ActorId) -> Error {
         let actor = actor.clone();
         match self {

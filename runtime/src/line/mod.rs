@@ -1,0 +1,42 @@
+//! What there is between this actor and another: where to say something to it, the calls that wait for its answers, and its end.
+//!
+//! Both ends of a channel have a [`Line`], and use it alike: who is the parent of whom makes no difference here. Used by `rpc`
+//! (which calls along it), by `supervise` and `boot` (which drive its channel), and by `actor`, which keeps the one to the
+//! parent. What comes along a line is dealt with in `rpc`.
+
+mod bond;
+mod calls;
+
+pub(crate) use bond::{Bond, End, Manner, Order};
+pub(crate) use calls::{Calls, Ended, NoValue, Reply};
+
+use std::sync::Arc;
+
+use crate::error::ActorId;
+use crate::ipc::Sender;
+
+/// One end of what is between two actors. Shared by whoever drives the channel and all who hold the portal.
+pub(crate) struct Line {
+    /// Who is at the other end.
+    pub(crate) actor: ActorId,
+    pub(crate) out: Sender,
+    /// Those opened from this end.
+    pub(crate) calls: Calls,
+    pub(crate) bond: Bond,
+    pub(crate) relation: Relation,
+}
+
+/// What the actor at the other end is to this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relation {
+    /// This one owns it: an order to end is carried out by its supervisor here.
+    Child,
+    /// It owns this one.
+    Parent,
+}
+
+impl Line {
+    pub(crate) fn new(actor: ActorId, out: Sender, relation: Relation) -> Arc<Line> {
+        Arc::new(Line { actor, out, calls: Calls::default(), bond: Bond::default(), relation })
+    }
+}

@@ -1,0 +1,143 @@
+//! What this actor serves to whoever reaches it: its doors.
+//!
+//! ```text
+//! Shut ── ready ──► Open ── told to end ──► Ending
+//! ```
+//!
+//! One for an actor, on its thread; the servers of all its channels come here to begin a call. `boot` opens and ends it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use tokio::task::AbortHandle;
+
+use super::function::{AnyState, Exposure, Running};
+use super::portal::Portal;
+use crate::actor::{ActorInfo, ThisActor};
+use crate::error::{ActorId, Error, Result};
+use crate::msg::{Failure, Form, Payload};
+
+/// What one actor serves.
+pub(crate) struct Host {
+    pub(super) this: Arc<ThisActor>,
+    doors: RefCell<Doors>,
+    /// The calls that run, by channel. A channel that is gone leaves a dead entry, cleared when the next channel comes.
+    tables: RefCell<Vec<Weak<Table>>>,
+}
+
+/// The tasks that one channel's peer has begun, by its numbers.
+pub(super) type Table = RefCell<HashMap<u64, AbortHandle>>;
+
+enum Doors {
+    /// Its state is being made.
+    Shut,
+    Open {
+        exposure: Exposure,
+        state: Option<AnyState>,
+    },
+    Ending {
+        by: ActorId,
+    },
+}
+
+thread_local! {
+    static HOST: RefCell<Option<Rc<Host>>> = const { RefCell::new(None) };
+}
+
+/// Gives the actor of this thread its doors, shut, until the guard is dropped.
+#[must_use]
+pub(crate) fn enter(this: Arc<ThisActor>) -> Entered {
+    let host = Rc::new(Host { this, doors: RefCell::new(Doors::Shut), tables: RefCell::default() });
+    HOST.set(Some(Rc::clone(&host)));
+    Entered { host }
+}
+
+/// While it lives, the actor of this thread can be reached.
+pub(crate) struct Entered {
+    host: Rc<Host>,
+}
+
+impl Entered {
+    pub(crate) fn host(&self) -> &Rc<Host> {
+        &self.host
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        HOST.set(None);
+    }
+}
+
+impl Host {
+    /// Of the actor of this thread.
+    pub(crate) fn here() -> Result<Rc<Host>> {
+        HOST.with_borrow(Clone::clone).ok_or(Error::NoRuntime)
+    }
+
+    /// From now on calls are served.
+    pub(crate) fn open(&self, exposure: Exposure, state: Option<AnyState>) {
+        self.doors.replace(Doors::Open { exposure, state });
+    }
+
+    /// Ends all calls and refuses those that come later, then lets go of the state. That they were cancelled is told by the
+    /// actor's end.
+    ///
+    /// The calls' tasks are gone once the actor's tasks are idle, and so is the state: it is dropped by a task, because its
+    /// destructor is the user's, and may hold nurseries whose children are then cancelled and waited for.
+    pub(crate) fn end(&self, by: &ActorId) {
+        let doors = self.doors.replace(Doors::Ending { by: by.clone() });
+        for table in self.tables.borrow().iter().filter_map(Weak::upgrade) {
+            abort_all(&table);
+        }
+        if let Doors::Open { state: Some(state), .. } = doors {
+            self.this.tasks.spawn(async move { drop(state) });
+        }
+    }
+
+    /// The place for what a new channel's peer will begin.
+    pub(super) fn admit(&self) -> Rc<Table> {
+        let table = Rc::default();
+        let mut tables = self.tables.borrow_mut();
+        tables.retain(|table| table.strong_count() > 0);
+        tables.push(Rc::downgrade(&table));
+        table
+    }
+
+    /// Begins a call of what is exposed to all, or was `offered` to this caller.
+    pub(super) fn begin(
+        &self,
+        offered: &Exposure,
+        function: &str,
+        args: Payload,
+        form: Form,
+    ) -> Result<Running, Failure> {
+        let doors = self.doors.borrow();
+        let (exposed, state) = match &*doors {
+            Doors::Shut => (None, None),
+            Doors::Open { exposure, state } => (exposure.get(function), state.as_ref()),
+            Doors::Ending { by } => return Err(Failure::Cancelled { by: by.clone() }),
+        };
+        exposed
+            .or_else(|| offered.get(function))
+            .and_then(|entry| entry.begin(state, args, form))
+            .ok_or(Failure::NotExposed)
+    }
+}
+
+/// Ends what a channel's peer has begun.
+pub(super) fn abort_all(table: &Table) {
+    for (_, task) in table.borrow_mut().drain() {
+        task.abort();
+    }
+}
+
+impl ActorInfo {
+    /// The parent, as seen from here: it can be called, and serves what was exposed of it when it was started, and what it
+    /// offers to this child. `None` at a root.
+    pub fn parent_portal(&self) -> Option<Portal> {
+        self.upward().cloned().map(Portal::new)
+    }
+}
