@@ -501,6 +501,16 @@ impl Memory {
         self.append(writer, Kind::ProcessLabel, label_bytes(label));
     }
 
+    /// So many bytes of output were lost on their way here.
+    pub fn note_lost(&self, writer: &Writer, bytes: u64) {
+        self.append(writer, Kind::Lost, &bytes.to_le_bytes());
+    }
+
+    /// How much output it has room for, headers of records included.
+    pub fn room_bytes(&self) -> u64 {
+        self.head + self.ring
+    }
+
     fn append(&self, writer: &Writer, kind: Kind, bytes: &[u8]) {
         let header = self.header();
         let footprint = footprint(bytes.len());
@@ -530,7 +540,7 @@ impl Memory {
         if cursor > self.head {
             let lapped = oldest > self.head;
             let from = if lapped { reader.first_from(oldest) } else { reader.resume_at(self.head) };
-            reader.output.lost_bytes = oldest - self.head;
+            reader.output.lost_bytes += oldest - self.head;
             reader.walk(from, cursor, cursor);
         }
         reader.finish()
@@ -732,11 +742,13 @@ enum Kind {
     Stderr = 2,
     ThreadLabel = 3,
     ProcessLabel = 4,
+    /// So many bytes were lost before they came here.
+    Lost = 5,
 }
 
 impl Kind {
     fn from_number(number: u32) -> Option<Self> {
-        [Self::Stdout, Self::Stderr, Self::ThreadLabel, Self::ProcessLabel]
+        [Self::Stdout, Self::Stderr, Self::ThreadLabel, Self::ProcessLabel, Self::Lost]
             .into_iter()
             .find(|kind| *kind as u32 == number)
     }
@@ -833,6 +845,11 @@ impl Reader<'_> {
             Kind::Stderr => Stream::Stderr,
             Kind::ThreadLabel => return self.label((pid, Some(tid)), &bytes),
             Kind::ProcessLabel => return self.label((pid, None), &bytes),
+            Kind::Lost => {
+                let lost = bytes.first_chunk::<8>().map_or(0, |count| u64::from_le_bytes(*count));
+                self.output.lost_bytes += lost;
+                return;
+            }
         };
         let name = text_of(&name);
         self.output.records.push(Record { time: header.time, pid, tid, name, stream, bytes });

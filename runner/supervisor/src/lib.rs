@@ -27,8 +27,8 @@
 //! }
 //! ```
 //!
-//! `serve` is the loop, `life` decides what happens next, `subtree` ends processes, `fork` forks.
-//! Not here: what a test is, where output goes, the outcome (`runner_core::outcome::judge` makes it
+//! `serve` is the loop, `life` decides what happens next, `subtree` ends processes, `fork` forks,
+//! `redirect` is capture by fds. Not here: what a test is, capture where the program writes, the outcome (`runner_core::outcome::judge` makes it
 //! of the facts), and symbols: facts hold raw addresses only. This crate never defines a symbol of
 //! libc's.
 //!
@@ -40,6 +40,7 @@
 
 mod fork;
 mod life;
+mod redirect;
 mod serve;
 mod subtree;
 

@@ -19,11 +19,12 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, Pid, getppid, setpgid, setsid};
 use runner_core::memory::Memory;
 use runner_core::protocol::{
-    self, Attempt, Decoder, Done, End, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, Process,
-    ProcessHang, ProtocolError, RUN_FOLDER_PREFIX, Stdin, ToSupervisor, Work,
+    self, Attempt, Capture, Decoder, Done, End, Facts, FromSupervisor, Hang, PROTOCOL_VERSION,
+    Process, ProcessHang, ProtocolError, RUN_FOLDER_PREFIX, Stdin, ToSupervisor, Work,
 };
 
 use crate::life::{Action, Input, Life};
+use crate::redirect::Redirect;
 use crate::subtree::{self, Reaped};
 use crate::{FirstProcess, fork};
 
@@ -53,6 +54,7 @@ pub fn serve(
         memory,
         first,
         stdin,
+        redirect: None,
         last_temp_dir: None,
         cpu_time: Duration::ZERO,
     };
@@ -87,6 +89,8 @@ struct Supervisor<F> {
     first: F,
     /// What stdin was, for programs that are to have it.
     stdin: OwnedFd,
+    /// Made for the first attempt that is captured by its fds.
+    redirect: Option<Redirect>,
     last_temp_dir: Option<PathBuf>,
     /// Of all attempts so far.
     cpu_time: Duration,
@@ -97,10 +101,20 @@ struct Running {
     first: Pid,
     verdict: Verdict,
     life: Life,
+    /// Where its fds 1 and 2 lead, if they are captured.
+    redirect: Option<Redirect>,
     leaks: Vec<Process>,
     unkillable: Vec<Process>,
     hang_processes: Option<Vec<Process>>,
     hang: Option<Hang>,
+}
+
+impl Running {
+    /// When there is something to do even if nothing happens.
+    fn next_look(&self, now: Instant) -> Option<Instant> {
+        let redirect = self.redirect.as_ref().map(Redirect::next_look);
+        self.life.next_look(now).into_iter().chain(redirect).min()
+    }
 }
 
 /// Who says how the attempt went.
@@ -159,11 +173,15 @@ impl<F: FirstProcess> Supervisor<F> {
         let mut running = match self.start(attempt) {
             Ok(running) => running,
             Err(error) => {
-                let message = format!("cannot fork: {error}");
+                let message = format!("cannot start an attempt: {error}");
                 return protocol::send(&mut self.control, &FromSupervisor::Fault { message });
             }
         };
         let peer = self.until_over(&mut running);
+        if let Some(mut redirect) = running.redirect.take() {
+            redirect.collect(self.memory, running.first);
+            self.redirect = Some(redirect);
+        }
         let _ = fs::remove_dir_all(&temp_dir);
         self.last_temp_dir = Some(temp_dir);
         peer?;
@@ -171,34 +189,48 @@ impl<F: FirstProcess> Supervisor<F> {
         protocol::send(&mut self.control, &FromSupervisor::Finished(Box::new(facts)))
     }
 
-    fn start(&mut self, attempt: Attempt) -> nix::Result<Running> {
+    fn start(&mut self, attempt: Attempt) -> io::Result<Running> {
         let clocks = attempt.clocks;
         let verdict = match attempt.work {
             Work::Test { .. } => Verdict::Done,
             Work::Program(_) => Verdict::ExitCode,
         };
-        self.memory.begin();
         let now = Instant::now();
+        let redirect = match attempt.capture {
+            Capture::Fd => Some(self.redirect(now)?),
+            Capture::Sys | Capture::TeeSys | Capture::No => None,
+        };
+        self.memory.begin();
         match fork::fork()? {
             ForkResult::Parent { child: first } => Ok(Running {
                 first,
                 verdict,
                 life: Life::new(clocks, now),
+                redirect,
                 leaks: Vec::new(),
                 unkillable: Vec::new(),
                 hang_processes: None,
                 hang: None,
             }),
             ForkResult::Child => {
-                self.leave(&attempt);
+                self.leave(&attempt, redirect.as_ref());
                 self.first.run(attempt, self.memory)
             }
         }
     }
 
+    fn redirect(&mut self, now: Instant) -> io::Result<Redirect> {
+        let mut redirect = match self.redirect.take() {
+            Some(redirect) => redirect,
+            None => Redirect::new(self.memory)?,
+        };
+        redirect.begin(now)?;
+        Ok(redirect)
+    }
+
     /// Undoes in the attempt's first process what `become_supervisor` and `watch_children` did: a
     /// process group of its own, no signal blocked, none of the supervisor's fds.
-    fn leave(&self, attempt: &Attempt) {
+    fn leave(&self, attempt: &Attempt, redirect: Option<&Redirect>) {
         let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
         let _ = prctl::set_pdeathsig(Signal::SIGKILL);
         let _ = prctl::set_name(c"case");
@@ -209,6 +241,10 @@ impl<F: FirstProcess> Supervisor<F> {
                 Stdin::Inherit => drop(nix::unistd::dup2_stdin(&self.stdin)),
             }
         }
+        if let Some(redirect) = redirect {
+            // dup2 of two open fds does not fail.
+            let _ = redirect.install();
+        }
         fork::close_all_but(&self.first.kept_fds(attempt));
     }
 
@@ -217,7 +253,7 @@ impl<F: FirstProcess> Supervisor<F> {
     fn until_over(&mut self, running: &mut Running) -> Result<(), ProtocolError> {
         let mut peer = Ok(());
         while !running.life.is_over() {
-            let wake = self.wait(running.life.next_look(Instant::now()))?;
+            let wake = self.wait(running.next_look(Instant::now()))?;
             if wake.child_ended {
                 self.drain_ends();
                 self.reap(running);
@@ -226,6 +262,9 @@ impl<F: FirstProcess> Supervisor<F> {
                 peer = self.hear(running, wake.control);
             }
             self.input(running, Input::Look(self.memory.report_progress()));
+            if let Some(redirect) = &mut running.redirect {
+                redirect.look(Instant::now());
+            }
         }
         peer
     }
