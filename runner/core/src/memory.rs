@@ -42,6 +42,7 @@ use description::Description;
 pub use description::DescriptionWriter;
 pub use trace::TRACE_EVENT_BYTES;
 
+use crate::owner::Owner;
 use crate::protocol::{Done, Stack, Trace, TraceEvent};
 
 mod clock;
@@ -216,13 +217,15 @@ const STACKS_TAKING: u32 = 1;
 const STACKS_TAKEN: u32 = 2;
 
 impl Memory {
-    /// Makes a memory file with room for `capture_limit_bytes` of output, and maps it.
+    /// Makes a memory file with room for `capture_limit_bytes` of output, and maps it. Its name is
+    /// the mark of this process ([`Owner::memory_name`]).
     ///
     /// # Errors
     /// What the kernel says to `memfd_create`, `ftruncate` or `mmap`.
     pub fn create(capture_limit_bytes: usize) -> io::Result<Self> {
         let room = capture_limit_bytes.max(SMALLEST_ROOM_BYTES).next_multiple_of(1 << 16);
-        let file = memfd_create(c"runner-attempt", MFdFlags::MFD_CLOEXEC)?;
+        let name = Owner::this().map_or_else(|| "runner-attempt".into(), |this| this.memory_name());
+        let file = memfd_create(name.as_str(), MFdFlags::MFD_CLOEXEC)?;
         let length = size_of::<Header>().next_multiple_of(1 << 16) + room;
         nix::unistd::ftruncate(&file, length as i64)?;
         let memory = Self::map(file, length, room)?;

@@ -19,11 +19,12 @@ use nix::unistd::Pid;
 use runner_core::expand::{AttemptPlace, Case};
 use runner_core::memory::{Memory, Output};
 use runner_core::outcome::{Outcome, judge};
+use runner_core::owner::Owner;
 use runner_core::process;
 use runner_core::protocol::{
-    self, Attempt, Facts, FromSupervisor, PROTOCOL_VERSION, ProtocolError, RUN_FOLDER_PREFIX,
-    ToSupervisor,
+    self, Attempt, Facts, FromSupervisor, PROTOCOL_VERSION, ProtocolError, ToSupervisor,
 };
+use runner_core::run_folder::RunFolder;
 
 use crate::Hooks;
 use crate::forked::ForkedCase;
@@ -37,6 +38,8 @@ pub(crate) struct Player {
     interrupts: AtomicU32,
     attempts: AtomicU64,
     package_root: PathBuf,
+    folder: RunFolder,
+    owner: Option<Owner>,
 }
 
 /// One supervisor, seen from here.
@@ -81,6 +84,8 @@ impl Player {
             interrupts: AtomicU32::new(0),
             attempts: AtomicU64::new(0),
             package_root,
+            folder: RunFolder::create()?,
+            owner: Owner::this(),
         }));
         player.hear_signals()?;
         Ok(player)
@@ -125,7 +130,7 @@ impl Player {
             drop(control);
             let _ = waitpid(pid, None);
         }
-        let _ = std::fs::remove_dir(run_folder());
+        let _ = self.folder.remove();
     }
 
     /// Ends a supervisor that cannot be talked to, and what its attempt leaves to us: every child
@@ -159,13 +164,16 @@ impl Player {
 
     fn attempt(&self, case: &Case, slot: u32) -> Attempt {
         let number = self.attempts.fetch_add(1, Ordering::Relaxed);
-        case.attempt(AttemptPlace {
+        let mut attempt = case.attempt(AttemptPlace {
             attempt: 1,
             slot,
             seed: seed(),
             cwd: self.package_root.clone(),
-            temp_dir: run_folder().join(format!("{number:x}")),
-        })
+            temp_dir: self.folder.path().join(format!("{number:x}")),
+        });
+        let mark = self.owner.map(|owner| (Owner::VARIABLE.to_owned(), owner.to_string()));
+        attempt.env.extend(mark);
+        attempt
     }
 
     /// SIGTERM is how nextest says that its own clock ran out: it is answered like the deadline,
@@ -248,11 +256,6 @@ impl Played {
     fn without_facts(outcome: Outcome) -> Self {
         Self { outcome, facts: None, output: Output::default() }
     }
-}
-
-/// What the folders of this process's attempts lie in; made by the first that needs it.
-fn run_folder() -> PathBuf {
-    std::env::temp_dir().join(format!("{RUN_FOLDER_PREFIX}{:x}", std::process::id()))
 }
 
 /// Of the wall clock and this process: different in each run, printed with each failure.

@@ -10,9 +10,8 @@
 //! of it, and when nothing below it is left, the attempt ends as our fault.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -22,8 +21,9 @@ use runner_core::memory::{Memory, Output};
 use runner_core::outcome::{Outcome, judge};
 use runner_core::protocol::{
     Attempt, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, Process, ProcessHang, ProtocolError,
-    RUN_FOLDER_PREFIX, ToSupervisor,
+    ToSupervisor,
 };
+use runner_core::run_folder::RunFolder;
 
 use super::crew::Crew;
 use super::image::Images;
@@ -64,8 +64,8 @@ pub(super) struct Executor<'a> {
     ledger: Ledger<'a>,
     wakeups: Wakeups,
     /// Holds the temporary folders of attempts. Their supervisors remove these; what lost ones
-    /// left goes with the root.
-    temp_root: PathBuf,
+    /// left goes with it.
+    folder: RunFolder,
     next_tick: Instant,
 }
 
@@ -147,7 +147,7 @@ impl<'a> Executor<'a> {
             images,
             ledger,
             wakeups,
-            temp_root: make_temp_root()?,
+            folder: make_folder()?,
             next_tick: Instant::now(),
         })
     }
@@ -155,9 +155,9 @@ impl<'a> Executor<'a> {
     /// Runs until nothing is left to do, to end or to tell.
     pub(super) fn run(mut self) -> Result<Summary, ExecuteError> {
         let result = self.run_loop();
-        if let Some(error) = remove_folder(&self.temp_root) {
-            let root = self.temp_root.display();
-            self.ledger.note_problem(format!("cannot remove {root}: {error}"));
+        if let Err(error) = self.folder.remove() {
+            let folder = self.folder.path().display();
+            self.ledger.note_problem(format!("cannot remove {folder}: {error}"));
         }
         result?;
         Ok(Summary {
@@ -691,7 +691,7 @@ impl<'a> Executor<'a> {
     }
 
     fn temp_dir(&self, case: usize) -> PathBuf {
-        self.temp_root.join((case + 1).to_string())
+        self.folder.path().join((case + 1).to_string())
     }
 }
 
@@ -740,18 +740,8 @@ fn jobs(cases: &[Case], case_binaries: &[usize], images: &Images<'_>) -> Vec<Job
     cases.iter().zip(case_binaries).map(job).collect()
 }
 
-/// Short, because sockets are made in it: a socket's path has room for 107 bytes.
-fn make_temp_root() -> Result<PathBuf, ExecuteError> {
-    let template = std::env::temp_dir().join(format!("{RUN_FOLDER_PREFIX}XXXXXX"));
-    nix::unistd::mkdtemp(&template)
-        .map_err(|error| ExecuteError::new(format!("make a folder {}", template.display()), error))
-}
-
-/// Supervisors that end when this process does remove it too, so as to leave nothing if it was
-/// killed: that they came first is no error.
-fn remove_folder(folder: &Path) -> Option<io::Error> {
-    let error = fs::remove_dir_all(folder).err()?;
-    (error.kind() != io::ErrorKind::NotFound).then_some(error)
+fn make_folder() -> Result<RunFolder, ExecuteError> {
+    RunFolder::create().map_err(|error| ExecuteError::new("make a temporary folder", error))
 }
 
 /// Whether starting a supervisor again may go better: the machine was short of something.

@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use runner_core::memory::Memory;
 use runner_core::outcome::signal_name;
+use runner_core::owner::Owner;
 use runner_core::protocol::{
     Decoder, FromSupervisor, Process, ProtocolError, ToSupervisor, role, variable,
 };
@@ -101,6 +102,9 @@ impl Supervisor {
             .env(variable::CONTROL, theirs.as_raw_fd().to_string())
             .env(variable::MEMORY, memory.fd().as_raw_fd().to_string())
             .stdin(Stdio::null());
+        if let Some(this) = Owner::this() {
+            command.env(Owner::VARIABLE, this.to_string());
+        }
         if let RawOutput::File(file) = raw_output {
             command.stdout(file.try_clone()?).stderr(file.try_clone()?);
         }
