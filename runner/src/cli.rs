@@ -4,12 +4,15 @@
 //! text here; `choice` resolves it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use runner_core::expand::{DefaultFilter, RunIgnored};
 use runner_core::manifest::{CaptureMode, Threads};
 use runner_core::outcome::LeakPolicy;
+
+use crate::reap::{Look, Mode, Reap};
 
 /// Runs every test of a suite once for every backend that the manifest names.
 #[derive(Debug, Parser)]
@@ -54,6 +57,8 @@ pub enum Command {
     List(Box<ListFlags>),
     /// Show what failed in the last recorded run: by backend and place, with the line that runs it again
     Triage(TriageFlags),
+    /// Remove what killed runners could not: processes, temporary folders
+    Reap(ReapFlags),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -157,6 +162,41 @@ pub struct TriageFlags {
     pub manifest: Option<PathBuf>,
 }
 
+/// Flags of `reap`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = REAP_HELP)]
+pub struct ReapFlags {
+    /// Shared memory, too: segments in /dev/shm that nobody has open
+    #[arg(long)]
+    shm: bool,
+    /// Sockets, too: files that no socket is bound to, in the temporary and the runtime folder
+    #[arg(long)]
+    uds: bool,
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// From SIGINT (and, half-way, SIGTERM) to SIGKILL, in seconds
+    #[arg(short = 'g', long, value_name = "S", default_value = "3", value_parser = seconds)]
+    grace: Duration,
+    /// Only processes below this one, as of a CI job
+    #[arg(short = 'p', long, value_name = "PID")]
+    parent: Option<i32>,
+}
+
+const REAP_HELP: &str = "\
+A run that is SIGKILLed leaves nothing: its supervisors end what is below them. Only if one of
+these is SIGKILLed as well can something be left; it is found here by the mark that it carries.
+
+Touched is only what is proved to be left: processes whose runner is gone, run folders that no
+run holds a lock on, and, if they are older than every run that lives, segments that nobody has
+open and socket files that nobody is bound to. What is left alone is said, with the reason.
+
+Examples:
+  runner reap -n --shm --uds      what is there
+  runner reap --grace 0           at once
+
+Exit codes: 0 nothing is left, 1 SIGKILL was needed or something could not be removed.";
+
 /// How cases are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ListFormat {
@@ -234,6 +274,20 @@ impl RunFlags {
     }
 }
 
+impl ReapFlags {
+    /// What to look for.
+    pub fn reap(&self) -> Reap {
+        let look = |flag| if flag { Look::For } else { Look::Away };
+        Reap {
+            segments: look(self.shm),
+            sockets: look(self.uds),
+            mode: if self.dry_run { Mode::Tell } else { Mode::Act },
+            grace: self.grace,
+            below: self.parent,
+        }
+    }
+}
+
 impl ValueEnum for RunIgnoredFlag {
     fn value_variants<'a>() -> &'a [Self] {
         &[Self(RunIgnored::Default), Self(RunIgnored::Only), Self(RunIgnored::All)]
@@ -275,6 +329,12 @@ fn factor(text: &str) -> Result<f64, String> {
     }
 }
 
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok();
+    let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    duration.ok_or_else(|| "a number of seconds".to_owned())
+}
+
 fn max_fail(text: &str) -> Result<MaxFail, String> {
     match text.parse::<usize>() {
         Ok(count) if count > 0 => Ok(MaxFail::After(count)),
@@ -293,9 +353,7 @@ mod tests {
         let all = std::iter::once("runner").chain(arguments.iter().copied());
         match Cli::try_parse_from(all).expect("a good command line").into_command() {
             Command::Run(flags) => *flags,
-            Command::List(_) | Command::Triage(_) | Command::Completions { .. } => {
-                panic!("not a run: {arguments:?}")
-            }
+            _ => panic!("not a run: {arguments:?}"),
         }
     }
 

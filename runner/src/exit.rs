@@ -9,6 +9,8 @@ use runner_core::diagnostic::{Diagnostic, Diagnostics, Style};
 pub enum Exit {
     /// Everything is as it should be.
     Success,
+    /// `reap` had to use force, or could not.
+    Force,
     /// Nothing was selected, or nothing of it could be run.
     NoTests,
     /// The command line cannot be understood.
@@ -41,6 +43,7 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Self::Success => 0,
+            Self::Force => 1,
             Self::Usage => 2,
             Self::NoTests => 4,
             Self::Filterset => 94,

@@ -18,6 +18,7 @@ pub mod nextest;
 pub mod plain;
 pub mod plan;
 pub mod printable;
+pub mod reap;
 pub mod report;
 pub mod session;
 pub mod store;

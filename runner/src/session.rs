@@ -14,7 +14,9 @@ use runner_core::manifest::{CaptureMode, Manifest};
 
 use crate::cargo::Workspace;
 use crate::choice::{Bounds, Choice, Setting};
-use crate::cli::{Cli, Command, ListFlags, ListFormat, RunFlags, SelectFlags, TriageFlags};
+use crate::cli::{
+    Cli, Command, ListFlags, ListFormat, ReapFlags, RunFlags, SelectFlags, TriageFlags,
+};
 use crate::discover::{Discovered, discover};
 use crate::execute::{self, KeepOutput, Limits, RawOutput};
 use crate::exit::{Exit, Failure, warn};
@@ -40,6 +42,7 @@ pub fn execute(cli: Cli) -> ExitCode {
         Command::Run(flags) => run(&flags),
         Command::List(flags) => list(&flags),
         Command::Triage(flags) => triage(&flags),
+        Command::Reap(flags) => Ok(reap(&flags)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "runner", &mut io::stdout());
             Ok(Exit::Success)
@@ -96,6 +99,12 @@ fn triage(flags: &TriageFlags) -> Result<Exit, Failure> {
     let again = again(flags.manifest.as_deref(), None);
     print(&triage::report(&recording, &shown(&recording.folder), &again));
     Ok(Exit::Success)
+}
+
+fn reap(flags: &ReapFlags) -> Exit {
+    let report = flags.reap().reap();
+    print(&report.to_string());
+    if report.is_clean() { Exit::Success } else { Exit::Force }
 }
 
 /// Runs the cases under a log and a report, and says what to exit with.
@@ -205,6 +214,7 @@ impl Faults {
             (
                 Self::Listing,
                 Exit::Success
+                | Exit::Force
                 | Exit::NoTests
                 | Exit::Usage
                 | Exit::Filterset

@@ -49,6 +49,36 @@ pub fn read(pid: i32) -> Option<Process> {
     })
 }
 
+/// Every process that is to be seen from here.
+pub fn all() -> Vec<i32> {
+    numbers_in("/proc")
+}
+
+/// What tells a process from others, in short; `None` if it is gone.
+pub fn brief(pid: i32) -> Option<Brief> {
+    let stat = Stat::read(&format!("/proc/{pid}"))?;
+    let Stat { name, state, parent, start_ticks } = stat;
+    Some(Brief { state, parent, start_ticks, command: command(pid).unwrap_or(name) })
+}
+
+/// Since a process started; `None` if it is gone.
+pub fn age_of(pid: i32) -> Option<Duration> {
+    start_ticks(pid).map(age)
+}
+
+/// A process in short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brief {
+    /// `R`, `S`, `D`, `T`, `Z`, …
+    pub state: char,
+    /// Its parent's id.
+    pub parent: i32,
+    /// As [`start_ticks`] has it.
+    pub start_ticks: u64,
+    /// Its command line, or its name where it has none.
+    pub command: String,
+}
+
 /// When a process started, in clock ticks since boot: with its id, what tells it from a later one.
 pub fn start_ticks(pid: i32) -> Option<u64> {
     Stat::read(&format!("/proc/{pid}")).map(|stat| stat.start_ticks)

@@ -1,6 +1,7 @@
 #![expect(unsafe_code, reason = "kernel calls that have no safe wrapper")]
-//! The few kernel calls of the executor that nix does not wrap safely.
+//! The few kernel calls of this crate that nix does not wrap safely.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -42,14 +43,40 @@ pub(crate) fn spawn_bound(command: &mut Command) -> io::Result<Child> {
 
 /// A pidfd of a child that has not been waited for (`pidfd_open(2)`).
 pub(crate) fn pidfd_of(child: &Child) -> io::Result<OwnedFd> {
+    pidfd_open(child.id().cast_signed())
+}
+
+/// A pidfd of whoever has this id now (`pidfd_open(2)`).
+pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: takes two integers and returns a new fd or an error.
-    let number = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
+    let number = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     let number = i32::try_from(number).map_err(|_| io::Error::from(io::ErrorKind::Other))?;
     if number < 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the kernel has just made this fd for us.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Sends a signal to the process that a pidfd means, and to no other
+/// (`pidfd_send_signal(2)`).
+pub(crate) fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+    let (pidfd, signal) = (pidfd.as_raw_fd(), signal as i32);
+    let info: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: no `siginfo_t` is given, so no memory is read.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, info, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes a write lease on a file (`fcntl(2)`), until it is closed: granted only if there is no
+/// other open file description of it on this machine, mapped ones included.
+///
+/// # Errors
+/// `EAGAIN` if there is; else what the file system says, not all know leases.
+pub(crate) fn lease_for_writing(file: &File) -> io::Result<()> {
+    // SAFETY: takes three integers.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Gives SIGCHLD its default meaning: a process may be started with it ignored, and then its

@@ -24,4 +24,4 @@ pub use run::{
     ExecuteError, Harness, KeepOutput, Limits, RawOutput, RunEnd, SILENCE_LIMIT, SuiteBinary, Summary, run,
 };
 
-pub(crate) use kernel::{pidfd_of, spawn_bound};
+pub(crate) use kernel::{lease_for_writing, pidfd_of, pidfd_open, pidfd_signal, spawn_bound};
