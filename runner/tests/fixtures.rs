@@ -18,10 +18,10 @@ const GONE_AFTER: Duration = Duration::from_secs(2);
 
 #[test]
 fn a_spinning_body_is_named_by_its_function() {
-    let run = finished(&["bad::spins_with_all_signals_blocked"]);
+    let run = finished(&["hangs::spins_with_all_signals_blocked"]);
     assert_eq!(run.code, 100);
     assert!(run.text.contains("TIMEOUT"), "{}", run.text);
-    assert!(run.text.contains("bad::spin_until_killed"), "{}", run.text);
+    assert!(run.text.contains("hangs::spin_until_killed"), "{}", run.text);
 }
 
 #[test]
@@ -67,8 +67,8 @@ fn a_flood_from_a_tree_of_actors_is_kept_whole_and_attributed() {
 
 #[test]
 fn an_interrupt_is_answered_and_a_second_one_ends_it() {
-    let mut runner = Running::start(&["bad::", "-j", "4"]);
-    runner.wait_for("bad::stops_itself");
+    let mut runner = Running::start(&["hangs::", "-j", "4"]);
+    runner.wait_for("hangs::stops_itself");
     let asked = Instant::now();
     runner.signal(Signal::SIGINT);
     runner.wait_for("Canceling");
@@ -80,7 +80,7 @@ fn an_interrupt_is_answered_and_a_second_one_ends_it() {
 
 #[test]
 fn a_killed_runner_takes_everything_along() {
-    for case in ["leaves_a_setsid_daemon", "ignores_sigterm", "stops_itself", "spins"] {
+    for case in ["leaves::a_setsid_daemon", "hangs::ignores_sigterm", "hangs::stops_itself", "hangs::spins_with"] {
         let mut runner = Running::start(&[case, "-j", "8"]);
         runner.wait_for(case);
         runner.signal(Signal::SIGKILL);
@@ -96,20 +96,20 @@ fn a_killed_runner_takes_everything_along() {
 /// What `cargo nextest run` does when its own clock runs out.
 #[test]
 fn a_sigterm_to_the_look_alike_is_answered_with_a_hang_report() {
-    let mut face = look_alike("bad::spins_with_all_signals_blocked::plain");
+    let mut face = look_alike("hangs::spins_with_all_signals_blocked::plain");
     face.wait_until(|| !descendants_named(face.process.id(), "body").is_empty());
     face.signal(Signal::SIGTERM);
     let answer = face.wait();
     assert_eq!(answer.code, 101);
     assert!(answer.text.contains("TIMEOUT"), "{}", answer.text);
-    assert!(answer.text.contains("bad::spin_until_killed"), "{}", answer.text);
+    assert!(answer.text.contains("hangs::spin_until_killed"), "{}", answer.text);
     assert_eq!(still_alive(face.mark()), Vec::<String>::new());
 }
 
 /// … and when that is not answered in time.
 #[test]
 fn a_killed_look_alike_takes_everything_along() {
-    let mut face = look_alike("bad::ignores_sigterm_and_sigint::plain");
+    let mut face = look_alike("hangs::ignores_sigterm_and_sigint::plain");
     face.wait_until(|| !descendants_named(face.process.id(), "body").is_empty());
     face.signal(Signal::SIGKILL);
     face.reap();
