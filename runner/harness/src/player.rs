@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use runner_core::expand::{AttemptPlace, Case};
 use runner_core::memory::{Memory, Output};
@@ -59,6 +59,8 @@ pub(crate) struct Played {
 
 /// Room for the output of one attempt, in bytes.
 const CAPTURE_LIMIT_BYTES: usize = 64 << 20;
+/// How long a supervisor may be silent when all clocks of its attempt have run out.
+const SILENCE: Duration = Duration::from_secs(10);
 /// How long to look for what a lost supervisor left.
 const BURIAL_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -177,15 +179,20 @@ impl Player {
     }
 
     /// SIGTERM is how nextest says that its own clock ran out: it is answered like the deadline,
-    /// with a hang report. SIGINT asks for an end, a second one does not ask.
+    /// with a hang report. SIGINT asks for an end, a second one does not ask. SIGCHLD may tell that a
+    /// supervisor was stopped.
     fn hear_signals(&'static self) -> io::Result<()> {
         let mut mask = SigSet::empty();
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD] {
             mask.add(signal);
         }
         mask.thread_block()?;
         let listen = move || {
             while let Ok(signal) = mask.wait() {
+                if signal == Signal::SIGCHLD {
+                    self.end_stopped();
+                    continue;
+                }
                 let before = self.interrupts.fetch_add(1, Ordering::AcqRel);
                 self.tell_all(&match (signal, before) {
                     (Signal::SIGTERM, 0) => ToSupervisor::Expire,
@@ -196,6 +203,16 @@ impl Player {
         };
         thread::Builder::new().name("signals".into()).spawn(listen)?;
         Ok(())
+    }
+
+    /// A supervisor that is stopped keeps no clock. Ended, its socket tells whoever waits for it.
+    fn end_stopped(&self) {
+        let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        for pid in lock(&self.supervisors).iter() {
+            if let Ok(WaitStatus::Stopped(..)) = waitid(Id::Pid(*pid), flags) {
+                let _ = kill(*pid, Signal::SIGKILL);
+            }
+        }
     }
 
     fn tell_all(&self, message: &ToSupervisor) {
@@ -228,6 +245,9 @@ impl Client {
     }
 
     fn run(&mut self, attempt: Attempt) -> Result<Facts, ProtocolError> {
+        let clocks = attempt.clocks;
+        let limit = clocks.deadline.map(|d| d + clocks.grace + clocks.leak_after + SILENCE);
+        self.control.set_read_timeout(limit)?;
         protocol::send(&mut self.control, &ToSupervisor::Start(Box::new(attempt)))?;
         loop {
             match protocol::receive(&mut self.control)? {
