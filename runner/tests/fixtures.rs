@@ -21,7 +21,7 @@ fn a_spinning_body_is_named_by_its_function() {
     let run = finished(&["hangs::spins_with_all_signals_blocked"]);
     assert_eq!(run.code, 100);
     assert!(run.text.contains("TIMEOUT"), "{}", run.text);
-    assert!(run.text.contains("hangs::spin_until_killed"), "{}", run.text);
+    assert!(run.text.contains("raw::spin_until_killed"), "{}", run.text);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_sigterm_to_the_look_alike_is_answered_with_a_hang_report() {
     let answer = face.wait();
     assert_eq!(answer.code, 101);
     assert!(answer.text.contains("TIMEOUT"), "{}", answer.text);
-    assert!(answer.text.contains("hangs::spin_until_killed"), "{}", answer.text);
+    assert!(answer.text.contains("raw::spin_until_killed"), "{}", answer.text);
     assert_eq!(still_alive(face.mark()), Vec::<String>::new());
 }
 
