@@ -1,13 +1,15 @@
 //! What of a function's signature decides how it is called from afar.
 
-use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
 use syn::{Error, FnArg, Ident, PatType, Result, ReturnType, Signature, Type, TypePath};
 
 /// A function's arguments after its receiver, and what it returns.
 pub(crate) struct Shape {
     names: Vec<Ident>,
     types: Vec<Type>,
+    place: Span,
     returned: Returned,
 }
 
@@ -26,13 +28,20 @@ impl Shape {
         });
         let types = arguments.map(owned_type).collect::<Result<Vec<_>>>()?;
         let names = (0..types.len()).map(|index| format_ident!("argument_{index}")).collect();
-        Ok(Shape { names, types, returned: Returned::of(&signature.output)? })
+        let place = types.iter().map(Spanned::span).reduce(|all, one| all.join(one).unwrap_or(all));
+        Ok(Shape {
+            names,
+            types,
+            place: place.unwrap_or_else(Span::call_site),
+            returned: Returned::of(&signature.output)?,
+        })
     }
 
     /// The arguments' types, as a tuple.
     pub(crate) fn args_type(&self) -> TokenStream {
         let types = &self.types;
-        quote!((#(#types,)*))
+        // What the compiler says of the tuple is shown at the arguments.
+        quote_spanned!(self.place=> (#(#types,)*))
     }
 
     /// The arguments as parameters, for a function that passes them on.
@@ -55,14 +64,18 @@ impl Shape {
     pub(crate) fn output_type(&self) -> TokenStream {
         match &self.returned {
             Returned::Value(value) => value.clone(),
-            Returned::Result(result) => quote!(<#result as ::runtime::__private::Fallible>::Output),
+            Returned::Result(result) => {
+                quote_spanned!(result.span()=> <#result as ::runtime::__private::Fallible>::Output)
+            }
         }
     }
 
     pub(crate) fn error_type(&self) -> TokenStream {
         match &self.returned {
             Returned::Value(_) => quote!(::runtime::Never),
-            Returned::Result(result) => quote!(<#result as ::runtime::__private::Fallible>::Error),
+            Returned::Result(result) => {
+                quote_spanned!(result.span()=> <#result as ::runtime::__private::Fallible>::Error)
+            }
         }
     }
 

@@ -17,6 +17,11 @@ use crate::error::{Error, RemoteError};
 use crate::msg::{BootFailure, Failure, Form, Payload};
 
 /// Something that can be called in another actor: a function, or a method of an actor. Written by the macros.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is nothing that another actor can run",
+    label = "not a remote function",
+    note = "put `#[runtime::remote]` on the `async fn`, and name it here"
+)]
 pub trait Remote: 'static {
     /// Unique in the program.
     const NAME: &'static str;
@@ -29,6 +34,11 @@ pub trait Remote: 'static {
 }
 
 /// A free function that can be called in another actor. Written by [`#[remote]`](macro@crate::remote).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no function that another actor can run",
+    label = "not a remote function",
+    note = "put `#[runtime::remote]` on the `async fn`, and name it here; methods are called on the actor's handle"
+)]
 pub trait Function: Remote {
     /// Runs it here.
     #[doc(hidden)]
@@ -51,6 +61,11 @@ pub trait Method: Remote {
 pub type State<A> = Rc<RwLock<A>>;
 
 /// A type whose methods can be called in another actor. Written by [`#[actor]`](macro@crate::actor).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no actor",
+    label = "not an actor",
+    note = "put `#[runtime::actor]` on the `impl` block with its methods"
+)]
 pub trait Actor: Sized + 'static {
     /// Unique in the program.
     #[doc(hidden)]

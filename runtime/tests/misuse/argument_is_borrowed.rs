@@ -1,0 +1,6 @@
+#[runtime::remote]
+async fn shout(word: &str) {
+    println!("{word}");
+}
+
+fn main() {}

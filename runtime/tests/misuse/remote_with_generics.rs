@@ -1,0 +1,6 @@
+#[runtime::remote]
+async fn same<T>(value: T) -> T {
+    value
+}
+
+fn main() {}

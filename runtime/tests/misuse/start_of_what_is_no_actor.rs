@@ -1,0 +1,8 @@
+struct Counter;
+
+async fn start(n: &runtime::Nursery) -> runtime::Result<()> {
+    n.start::<Counter>("counter").await?;
+    Ok(())
+}
+
+fn main() {}

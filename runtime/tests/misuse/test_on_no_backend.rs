@@ -1,0 +1,4 @@
+#[runtime::test(backend = "frok")]
+async fn works() {}
+
+fn main() {}

@@ -1,0 +1,7 @@
+#[runtime::test]
+#[should_panic]
+async fn works() -> runtime::Result<()> {
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[runtime::test]
+fn works() {}
+
+fn main() {}
