@@ -101,6 +101,12 @@ pub(crate) async fn kill_self() -> runtime::Result<()> {
     process::end_by(Signal::SIGKILL).map_err(Error::user)
 }
 
+/// Ends its process as a segmentation fault does.
+#[runtime::remote]
+pub(crate) async fn crash() -> runtime::Result<()> {
+    process::end_by(Signal::SIGSEGV).map_err(Error::user)
+}
+
 /// Ends its process with an exit code.
 #[runtime::remote]
 pub(crate) async fn exit_with(code: i32) {

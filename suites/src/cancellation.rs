@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use runner::{Case, TestResult};
 use runtime::{CallError, Error, Nursery, Portal, Rung, spawn};
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
 
 use crate::actors::{
     Refused, pid, refuse, refuse_at, release_stuck, spin_until_released, stay, stick,
@@ -40,6 +41,22 @@ async fn twenty_five_children_that_fail_at_once_are_all_told(case: Case) -> Test
     let expected: Vec<_> = (0..COUNT).map(|number| format!("c{number}:refused-{number}")).collect();
     let error = outcome.expect_err("all of them fail");
     assert_eq!(shape::of(&error), format!("({})", expected.join(" ")));
+    Ok(())
+}
+
+#[runner::test]
+async fn two_children_that_fail_are_a_group(case: Case) -> TestResult {
+    let mut gate = Gate::closed(&case, "gate")?;
+    let outcome = runtime::nursery(async |n| {
+        n.run_in_actor::<refuse_at>("one", (gate.path(), 1)).await?;
+        n.run_in_actor::<refuse_at>("other", (gate.path(), 2)).await?;
+        gate.arrived(2).await.map_err(Error::user)?;
+        gate.open();
+        Ok(())
+    })
+    .await;
+    let error = outcome.expect_err("both fail");
+    assert_eq!(shape::of(&error), "(one:refused-1 other:refused-2)");
     Ok(())
 }
 
@@ -199,6 +216,25 @@ async fn failures_nested_three_deep_keep_their_shape(case: Case) -> TestResult {
     let leaves = "(l0n0:refused-0 l0n1:refused-1)";
     let branches = format!("(l1n0{leaves} l1n1{leaves})");
     assert_eq!(shape::of(&error), format!("(l2n0{branches} l2n1{branches})"));
+    Ok(())
+}
+
+#[runner::test]
+async fn failures_nested_one_deep_keep_their_shape(case: Case) -> TestResult {
+    let folder = case.temp_dir()?;
+    let (mut leaves, mut branches) =
+        (Gate::closed(&case, "level-0")?, Gate::closed(&case, "level-1")?);
+    let (outcome, opened) = tokio::join!(two_below(1, &folder), async {
+        leaves.arrived(4).await?;
+        leaves.open();
+        branches.arrived(2).await?;
+        branches.open();
+        TestResult::Ok(())
+    });
+    opened?;
+    let leaves = "(l0n0:refused-0 l0n1:refused-1)";
+    let error = outcome.expect_err("all leaves fail");
+    assert_eq!(shape::of(&error), format!("(l1n0{leaves} l1n1{leaves})"));
     Ok(())
 }
 
@@ -371,6 +407,19 @@ impl Middle {
         Ok(pids)
     }
 
+    /// Has every leaf never yield again, and then itself.
+    async fn stick_all(&self, gate: PathBuf) -> runtime::Result<()> {
+        for leaf in self.leaves.clone() {
+            let gate = gate.clone();
+            tokio::task::spawn_local(async move { leaf.call::<stick>((gate,)).await });
+        }
+        // They are on their way when all that is ready has run.
+        tokio::task::yield_now().await;
+        gate::arrive(&gate).map_err(Error::user)?;
+        spin_until_released();
+        Ok(())
+    }
+
     /// Has the first leaf never yield again.
     async fn stick_leaf(&self, gate: PathBuf) -> runtime::Result<()> {
         Ok(self.leaves[0].call::<stick>((gate,)).await?)
@@ -431,6 +480,121 @@ async fn a_leaf_stuck_below_another_does_not_keep_a_failing_root(case: Case) -> 
         assert_eq!(names, ["leaf-0"]);
     }
     assert_eq!(process::descendants(process::own_pid()), before);
+    Ok(())
+}
+
+/// Nobody in the tree is left who could cooperate, not even those whose duty it is.
+#[runner::test]
+async fn a_stuck_middle_above_stuck_leaves_goes_with_all_of_them(case: Case) -> TestResult {
+    const LEAVES: usize = 3;
+    let mut gate = Gate::closed(&case, "gate")?;
+    let before = process::descendants(process::own_pid());
+    let mut started = Instant::now();
+    let outcome: runtime::Result<()> = runtime::nursery(async |n| {
+        let middle = n.start::<Middle>("middle").with((LEAVES,)).await?;
+        tokio::select! {
+            outcome = middle.stick_all(gate.path()) => panic!("{outcome:?}"),
+            arrived = gate.arrived(LEAVES + 1) => arrived.map_err(Error::user)?,
+        }
+        started = Instant::now();
+        Err(Error::user(Refused(8)))
+    })
+    .await;
+    let took = started.elapsed();
+    let abandoned = spawn::abandoned().len();
+    release_stuck();
+    assert!(took < FORCED, "took {took:?}");
+    let shape = shape::of(&outcome.expect_err("the body fails"));
+    if case_is_killable(&case)? {
+        assert_eq!(shape, "(refused-8 middle forced:Terminate)");
+        assert_eq!(abandoned, 0);
+    } else {
+        // The leaves are the middle's to end, and it cannot; they run on for as long as it does.
+        assert_eq!(shape, "(refused-8 middle forced:Abandon)");
+        assert_eq!(abandoned, 1);
+    }
+    assert_eq!(process::descendants(process::own_pid()), before);
+    Ok(())
+}
+
+/// So many below each, so many levels down; each leaf is stuck.
+struct Tree {
+    _nursery: Nursery,
+    branches: Vec<TreeHandle>,
+    leaves: Vec<Portal>,
+}
+
+#[runtime::actor]
+impl Tree {
+    async fn new(levels: u32, breadth: u32) -> runtime::Result<Tree> {
+        let nursery = Nursery::open()?;
+        let (mut branches, mut leaves) = (Vec::new(), Vec::new());
+        for _ in 0..breadth {
+            if levels > 1 {
+                let branch = nursery.start::<Tree>("branch").with((levels - 1, breadth));
+                branches.push(branch.await?);
+            } else {
+                leaves.push(nursery.actor("leaf").expose::<stick>().await?);
+            }
+        }
+        Ok(Tree { _nursery: nursery, branches, leaves })
+    }
+
+    async fn stick_leaves(&self, gate: PathBuf) -> runtime::Result<()> {
+        let mut calls = JoinSet::new();
+        for branch in self.branches.clone() {
+            let gate = gate.clone();
+            calls.spawn_local(async move { branch.stick_leaves(gate).await.map_err(Error::from) });
+        }
+        for leaf in self.leaves.clone() {
+            let gate = gate.clone();
+            calls.spawn_local(async move { Ok(leaf.call::<stick>((gate,)).await?) });
+        }
+        while let Some(call) = calls.join_next().await {
+            call.map_err(Error::user)??;
+        }
+        Ok(())
+    }
+}
+
+/// How long a tree of stuck leaves takes to end.
+async fn time_to_end(case: &Case, levels: u32, breadth: u32) -> TestResult<Duration> {
+    let mut gate = Gate::closed(case, &format!("gate-{levels}-{breadth}"))?;
+    let before = process::descendants(process::own_pid());
+    let mut took = Duration::ZERO;
+    let outcome = runtime::nursery(async |n| {
+        let top = n.start::<Tree>("top").with((levels, breadth)).await?;
+        tokio::select! {
+            outcome = top.stick_leaves(gate.path()) => panic!("{outcome:?}"),
+            arrived = gate.arrived(breadth.pow(levels) as usize) => arrived.map_err(Error::user)?,
+        }
+        let started = Instant::now();
+        top.cancel().await?;
+        took = started.elapsed();
+        Ok(())
+    })
+    .await;
+    let told = shape::of(&outcome.expect_err("every leaf is forced"));
+    let forced = told.matches("leaf forced:Terminate").count();
+    assert_eq!(forced, breadth.pow(levels) as usize, "{told}");
+    assert_eq!(forced, told.matches("forced").count(), "only leaves are: {told}");
+    assert_eq!(process::descendants(process::own_pid()), before);
+    println!("{levels} levels of {breadth}: {took:?}");
+    Ok(took)
+}
+
+/// What one stuck leaf costs is a wait, and waits go on side by side. The rest is the work of the
+/// levels between, which a loaded machine does slowly.
+#[runner::test]
+#[needs("killable")]
+async fn a_teardown_costs_the_most_of_its_branches_and_not_their_sum(case: Case) -> TestResult {
+    const PER_LEVEL: Duration = Duration::from_millis(200);
+    let one = time_to_end(&case, 1, 1).await?;
+    for (levels, breadth) in [(1, 8), (2, 3), (3, 2), (4, 1)] {
+        let took = time_to_end(&case, levels, breadth).await?;
+        let most = one * 3 / 2 + PER_LEVEL * levels;
+        assert!(took < most, "{levels} levels of {breadth} took {took:?}, and one leaf {one:?}");
+    }
     Ok(())
 }
 

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use runner::{Case, TestResult};
 use runtime::{CallError, Error, Exit, Nursery, Portal};
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use crate::actors::{exit_with, kill_self, pid, stay, stick};
+use crate::actors::{crash, exit_with, kill_self, pid, stay, stick};
 use crate::gate::{self, Gate};
 use crate::process::{self, Process};
 use crate::shape;
@@ -20,9 +21,10 @@ runner::marks! { timeout = "20s", needs("process") }
 const SOON: Duration = Duration::from_secs(2);
 
 /// How an actor is made to die.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Death {
     Killed,
+    Crashes,
     Exits(i32),
 }
 
@@ -30,6 +32,7 @@ impl Death {
     fn exit(self) -> Exit {
         match self {
             Self::Killed => Exit::Signal(libc::SIGKILL),
+            Self::Crashes => Exit::Signal(libc::SIGSEGV),
             Self::Exits(code) => Exit::Code(code),
         }
     }
@@ -40,6 +43,10 @@ impl Death {
             Self::Killed => {
                 let pid = actor.call::<pid>(()).await?;
                 Process::open(pid)?.send(Signal::SIGKILL)?;
+            }
+            Self::Crashes => {
+                let outcome = actor.call::<crash>(()).await;
+                assert!(is_death(&outcome, self), "{outcome:?}");
             }
             Self::Exits(code) => {
                 let outcome = actor.call::<exit_with>((code,)).await;
@@ -60,7 +67,8 @@ fn is_death<T, E>(outcome: &Result<T, CallError<E>>, death: Death) -> bool {
 }
 
 async fn mortal(n: &Nursery) -> runtime::Result<Portal> {
-    n.actor("mortal").expose::<pid>().expose::<stay>().expose::<exit_with>().await
+    let mortal = n.actor("mortal").expose::<pid>().expose::<stay>();
+    mortal.expose::<crash>().expose::<exit_with>().await
 }
 
 /// Ten calls wait in an actor that dies.
@@ -98,6 +106,11 @@ async fn calls_in_flight_at_a_sigkill_are_told(case: Case) -> TestResult {
 }
 
 #[runner::test]
+async fn calls_in_flight_at_a_sigsegv_are_told(case: Case) -> TestResult {
+    calls_in_flight(&case, Death::Crashes).await
+}
+
+#[runner::test]
 async fn calls_in_flight_at_an_exit_3_are_told(case: Case) -> TestResult {
     calls_in_flight(&case, Death::Exits(3)).await
 }
@@ -131,31 +144,40 @@ async fn the_death_of_an_idle_actor_by_sigkill_ends_its_nursery() -> TestResult 
 }
 
 #[runner::test]
+async fn the_death_of_an_idle_actor_by_sigsegv_ends_its_nursery() -> TestResult {
+    idle(Death::Crashes).await
+}
+
+#[runner::test]
 async fn the_death_of_an_idle_actor_by_exit_3_ends_its_nursery() -> TestResult {
     idle(Death::Exits(3)).await
 }
 
+#[runner::test]
+async fn the_death_of_an_idle_actor_by_exit_0_ends_its_nursery() -> TestResult {
+    idle(Death::Exits(0)).await
+}
+
 #[runtime::remote]
-async fn die_at(gate: PathBuf, exit: Option<i32>) -> runtime::Result<()> {
+async fn die_at(gate: PathBuf, death: Death) -> runtime::Result<()> {
     gate::pass(&gate).await.map_err(Error::user)?;
-    match exit {
-        Some(code) => exit_with(code).await,
-        None => kill_self().await?,
+    match death {
+        Death::Killed => kill_self().await,
+        Death::Crashes => crash().await,
+        Death::Exits(code) => {
+            exit_with(code).await;
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 /// The nursery fails, whether or not the result is read.
 async fn one_shot(case: &Case, death: Death) -> TestResult {
     for is_read in [true, false] {
         let mut gate = Gate::closed(case, &format!("gate-{is_read}"))?;
-        let exit = match death {
-            Death::Killed => None,
-            Death::Exits(code) => Some(code),
-        };
         let mut started = Instant::now();
         let outcome = runtime::nursery(async |n| {
-            let one = n.run_in_actor::<die_at>("mortal", (gate.path(), exit)).await?;
+            let one = n.run_in_actor::<die_at>("mortal", (gate.path(), death)).await?;
             gate.arrived(1).await.map_err(Error::user)?;
             started = Instant::now();
             gate.open();
@@ -176,6 +198,11 @@ async fn one_shot(case: &Case, death: Death) -> TestResult {
 #[runner::test]
 async fn a_one_shot_that_is_killed_fails_its_nursery(case: Case) -> TestResult {
     one_shot(&case, Death::Killed).await
+}
+
+#[runner::test]
+async fn a_one_shot_that_crashes_fails_its_nursery(case: Case) -> TestResult {
+    one_shot(&case, Death::Crashes).await
 }
 
 #[runner::test]

@@ -97,9 +97,16 @@ pub(crate) fn ignore_sigterm() -> io::Result<()> {
     Ok(())
 }
 
-/// Ends this process at once, by `signal`.
+/// Ends this process at once, by `signal`, whatever handles it: the standard library looks into a
+/// segmentation fault first.
 pub(crate) fn end_by(signal: Signal) -> io::Result<()> {
-    Ok(nix::sys::signal::kill(nix::unistd::Pid::this(), signal)?)
+    if signal != Signal::SIGKILL {
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: installs no code.
+        unsafe { sigaction(signal, &default) }?;
+    }
+    // To this thread: another might take its time.
+    Ok(nix::sys::signal::raise(signal)?)
 }
 
 /// This process.
