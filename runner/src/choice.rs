@@ -1,12 +1,17 @@
 //! What was asked for, resolved against the manifest and this machine before anything is built.
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::Arc;
+use std::time::Duration;
 
 use runner_core::diagnostic::{Diagnostic, Diagnostics, Source};
+use runner_core::event::Stress;
 use runner_core::expand::{Options, Selection};
 use runner_core::filter::{Filter, Position};
-use runner_core::manifest::{CaptureMode, Manifest, Presence, Profile, Selected, Threads};
+use runner_core::manifest::{
+    CaptureMode, FailFast, Group, Manifest, Presence, Profile, Selected, Threads,
+};
 
 use runner_core::protocol::{HarnessKind, Resources};
 
@@ -35,12 +40,18 @@ pub struct Choice<'a> {
 }
 
 /// The bounds of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Attempts at once.
     pub slots: usize,
-    /// Start nothing more after so many failures.
-    pub max_fail: Option<usize>,
+    /// Slots' worth of each group at once.
+    pub groups: BTreeMap<String, usize>,
+    /// When failures end the run.
+    pub fail_fast: Option<FailFast>,
+    /// How long the run may last.
+    pub global_timeout: Option<Duration>,
+    /// How often each case is run.
+    pub stress: Option<Stress>,
 }
 
 impl Setting {
@@ -111,12 +122,15 @@ impl<'a> Choice<'a> {
         choice.options.timeout_scale = flags.timeout_scale;
         choice.options.capture = flags.capture().map(CaptureMode::in_protocol);
         choice.options.leak = flags.leak();
+        choice.options.flaky = flags.flaky();
+        choice.options.retries = flags.retries;
+        choice.options.resources = flags.resources();
         Ok(choice)
     }
 
     /// How many at once, and when to stop: flag over profile. Without capture it is one at a
     /// time, or nobody could tell whose output it is.
-    pub fn bounds(&self, flags: &RunFlags) -> Bounds {
+    pub fn bounds(&self, manifest: &Manifest, flags: &RunFlags) -> Bounds {
         let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
         let threads = match (flags.test_threads, flags.capture()) {
             (Some(threads), _) => threads,
@@ -125,12 +139,18 @@ impl<'a> Choice<'a> {
                 self.profile.threads
             }
         };
-        let max_fail = match flags.max_fail() {
-            Some(MaxFail::After(count)) => Some(count),
-            Some(MaxFail::Never) => None,
-            None => self.profile.fail_fast.map(|limit| limit.max_fail),
-        };
-        Bounds { slots: threads.resolve(cpus), max_fail }
+        let limit = |group: &Group| (group.name.clone(), group.max_threads.resolve(cpus));
+        Bounds {
+            slots: threads.resolve(cpus),
+            groups: manifest.groups.iter().map(limit).collect(),
+            fail_fast: match flags.max_fail() {
+                Some(MaxFail::After(limit)) => Some(limit),
+                Some(MaxFail::Never) => None,
+                None => self.profile.fail_fast,
+            },
+            global_timeout: self.profile.global_timeout,
+            stress: flags.stress(),
+        }
     }
 
     fn check_capture(
@@ -186,7 +206,7 @@ fn filters(manifest: &Manifest, texts: &[String]) -> Result<Vec<Filter>, Failure
 fn check_present(
     manifest: &Manifest,
     selected: &Selected,
-    unavailable: &std::collections::BTreeMap<String, String>,
+    unavailable: &BTreeMap<String, String>,
     setting: Setting,
 ) -> Result<(), Failure> {
     let mut errors = Diagnostics::default();

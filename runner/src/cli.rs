@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use runner_core::event::Stress;
 use runner_core::expand::{DefaultFilter, RunIgnored};
-use runner_core::manifest::{CaptureMode, Threads};
-use runner_core::outcome::LeakPolicy;
+use runner_core::manifest::{CaptureMode, FailFast, Terminate, Threads};
+use runner_core::outcome::{FlakyPolicy, LeakPolicy};
+use runner_core::protocol::Resources;
 
 use crate::reap::{Look, Mode, Reap};
 
@@ -39,6 +41,8 @@ Examples:
   runner rpc::call_twice::fork            one case, by its whole id
   runner -E 'test(cancel) - backend(thread)'
   runner --last-failed --no-capture       what failed last time, with its output as it comes
+  runner --stress-count 100 rpc::         each of these a hundred times, never twice at a time
+  runner --retries 2 --flaky-result fail  flaky cases are told apart, and fail the run all the same
   runner list --format json               what there is
   runner triage                           what failed last time, by backend and place
 
@@ -130,9 +134,24 @@ pub struct RunFlags {
     /// Start everything, whatever fails
     #[arg(long, visible_alias = "nff", conflicts_with_all = ["fail_fast", "max_fail"])]
     no_fail_fast: bool,
-    /// Start nothing more after so many failures, or `all`
-    #[arg(long, value_name = "N", value_parser = max_fail)]
+    /// Start nothing more after so many failures; with `:immediate` what runs is ended too. Or `all`
+    #[arg(long, value_name = "N[:wait|:immediate]", value_parser = max_fail)]
     max_fail: Option<MaxFail>,
+    /// Try a failed case so many times more, without a wait, whatever the manifest says
+    #[arg(long, value_name = "N")]
+    pub retries: Option<u32>,
+    /// What it means that a case passed only when it was tried again
+    #[arg(long, value_name = "MEANING")]
+    flaky_result: Option<FlakyFlag>,
+    /// Run each case so many times, or `infinite`; never one twice at a time
+    #[arg(long, value_name = "N", value_parser = stress_count, conflicts_with = "stress_duration")]
+    stress_count: Option<Stress>,
+    /// Run each case again and again until this has passed: `10m`
+    #[arg(long, value_name = "TIME", value_parser = stress_duration)]
+    stress_duration: Option<Stress>,
+    /// Show threads, fds, processes, shared memory and sockets that attempts leave
+    #[arg(long)]
+    resource_deltas: bool,
     /// What it means that a case passed but left processes
     #[arg(long, value_name = "MEANING")]
     leak: Option<LeakFlag>,
@@ -212,7 +231,7 @@ pub enum ListFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxFail {
     /// After so many failures.
-    After(usize),
+    After(FailFast),
     /// Never.
     Never,
 }
@@ -221,6 +240,12 @@ pub enum MaxFail {
 enum LeakFlag {
     Fail,
     Warn,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FlakyFlag {
+    Pass,
+    Fail,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,13 +281,53 @@ impl RunFlags {
         if self.no_capture { Some(CaptureMode::No) } else { self.capture }
     }
 
+    /// What must be said again for one case to be run as it was by these flags.
+    pub fn repeated(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if self.select.profile != "default" {
+            words.push(format!("--profile {}", self.select.profile));
+        }
+        if let Some(profile) = self.select.cargo_profile() {
+            words.push(format!("--cargo-profile {profile}"));
+        }
+        match self.select.run_ignored() {
+            RunIgnored::Default => {}
+            RunIgnored::Only | RunIgnored::All => words.push("--run-ignored all".to_owned()),
+        }
+        if let Some(mode) = self.capture() {
+            words.push(format!("--capture {}", mode.word()));
+        }
+        if self.timeout_scale != 1.0 {
+            words.push(format!("--timeout-scale {}", self.timeout_scale));
+        }
+        words
+    }
+
     /// When to stop starting, if anything was said about it.
     pub fn max_fail(&self) -> Option<MaxFail> {
         match (self.fail_fast, self.no_fail_fast) {
-            (true, _) => Some(MaxFail::After(1)),
+            (true, _) => Some(MaxFail::After(FailFast { max_fail: 1, terminate: Terminate::Wait })),
             (_, true) => Some(MaxFail::Never),
             (false, false) => self.max_fail,
         }
+    }
+
+    /// What a pass at a later try means, if anything was said about it.
+    pub fn flaky(&self) -> Option<FlakyPolicy> {
+        self.flaky_result.map(|flag| match flag {
+            FlakyFlag::Pass => FlakyPolicy::Pass,
+            FlakyFlag::Fail => FlakyPolicy::Fail,
+        })
+    }
+
+    /// How often each case is run, if more than once.
+    pub fn stress(&self) -> Option<Stress> {
+        self.stress_count.or(self.stress_duration)
+    }
+
+    /// Whether what attempts leave beside processes is of interest.
+    pub fn resources(&self) -> Resources {
+        if self.resource_deltas { Resources::Count } else { Resources::Ignore }
     }
 
     /// What a leak means, if anything was said about it.
@@ -336,11 +401,31 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn max_fail(text: &str) -> Result<MaxFail, String> {
-    match text.parse::<usize>() {
-        Ok(count) if count > 0 => Ok(MaxFail::After(count)),
-        Ok(_) => Err("a number above 0, or `all`".to_owned()),
-        Err(_) if text == "all" => Ok(MaxFail::Never),
-        Err(_) => Err("a number above 0, or `all`".to_owned()),
+    let wrong = || "a number above 0, with or without `:wait` or `:immediate`; or `all`".to_owned();
+    if text == "all" {
+        return Ok(MaxFail::Never);
+    }
+    let (count, terminate) = match text.split_once(':') {
+        None | Some((_, "wait")) => (text.trim_end_matches(":wait"), Terminate::Wait),
+        Some((count, "immediate")) => (count, Terminate::Immediate),
+        Some(_) => return Err(wrong()),
+    };
+    let max_fail = count.parse().map_err(|_| wrong())?;
+    if max_fail == 0 { Err(wrong()) } else { Ok(MaxFail::After(FailFast { max_fail, terminate })) }
+}
+
+fn stress_count(text: &str) -> Result<Stress, String> {
+    match text.parse::<u32>() {
+        Ok(count) if count > 0 => Ok(Stress::Count(count)),
+        Err(_) if text == "infinite" => Ok(Stress::Endless),
+        Ok(_) | Err(_) => Err("a number above 0, or `infinite`".to_owned()),
+    }
+}
+
+fn stress_duration(text: &str) -> Result<Stress, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if !time.is_zero() => Ok(Stress::For(time)),
+        Ok(_) | Err(_) => Err("a time, like `90s` or `1h 30m`".to_owned()),
     }
 }
 
@@ -385,12 +470,31 @@ mod tests {
     fn values_are_useful_types() {
         let flags = run(&["-j", "-1", "--max-fail", "3", "--no-capture", "--leak=warn"]);
         assert_eq!(flags.test_threads, Some(Threads::CpusLess(1)));
-        assert_eq!(flags.max_fail(), Some(MaxFail::After(3)));
+        assert_eq!(flags.max_fail(), Some(after(3, Terminate::Wait)));
         assert_eq!(flags.capture(), Some(CaptureMode::No));
         assert_eq!(flags.leak(), Some(LeakPolicy::Warn));
-        assert_eq!(run(&["--ff"]).max_fail(), Some(MaxFail::After(1)));
+        assert_eq!(run(&["--ff"]).max_fail(), Some(after(1, Terminate::Wait)));
         assert_eq!(run(&["--no-fail-fast"]).max_fail(), Some(MaxFail::Never));
         assert_eq!(run(&["--run-ignored", "only"]).select.run_ignored(), RunIgnored::Only);
+    }
+
+    fn after(max_fail: usize, terminate: Terminate) -> MaxFail {
+        MaxFail::After(FailFast { max_fail, terminate })
+    }
+
+    #[test]
+    fn scheduling_is_said_as_nextest_says_it() {
+        let flags = run(&["--max-fail=2:immediate", "--retries=3", "--flaky-result=fail"]);
+        assert_eq!(flags.max_fail(), Some(after(2, Terminate::Immediate)));
+        assert_eq!((flags.retries, flags.flaky()), (Some(3), Some(FlakyPolicy::Fail)));
+        assert_eq!(flags.stress(), None);
+        assert_eq!(run(&["--max-fail=2:wait"]).max_fail(), Some(after(2, Terminate::Wait)));
+        assert_eq!(run(&["--max-fail=all"]).max_fail(), Some(MaxFail::Never));
+        assert_eq!(run(&["--stress-count=9"]).stress(), Some(Stress::Count(9)));
+        assert_eq!(run(&["--stress-count=infinite"]).stress(), Some(Stress::Endless));
+        let minute = Duration::from_secs(60);
+        assert_eq!(run(&["--stress-duration", "1m"]).stress(), Some(Stress::For(minute)));
+        assert_eq!(run(&["--resource-deltas"]).resources(), Resources::Count);
     }
 
     #[test]
@@ -400,6 +504,14 @@ mod tests {
             &["--timeout-scale", "nan"],
             &["--timeout-scale", "0"],
             &["--max-fail", "0"],
+            &["--max-fail", "1:now"],
+            &["--max-fail", ":wait"],
+            &["--max-fail", "0:immediate"],
+            &["--retries", "-1"],
+            &["--flaky-result", "perhaps"],
+            &["--stress-count", "0"],
+            &["--stress-duration", "0s"],
+            &["--stress-count", "1", "--stress-duration", "1s"],
             &["--capture", "fds"],
             &["--capture", "sys", "--no-capture"],
             &["--fail-fast", "--max-fail", "2"],

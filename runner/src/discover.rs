@@ -1,11 +1,14 @@
 //! From a manifest to cases and the binaries they are in: build, list, expand.
 
+use std::collections::BTreeSet;
+
 use runner_core::diagnostic::{Diagnostic, Diagnostics};
 use runner_core::expand::{Case, Options, expand, select};
 use runner_core::manifest::{Manifest, Suite};
 use runner_core::protocol::{HarnessKind, Listing};
 use runner_core::test::{MarkKind, Test};
 
+use crate::again::shared_ids;
 use crate::cargo::{Built, Purpose, Workspace};
 use crate::choice::Choice;
 use crate::execute::{Harness, SuiteBinary};
@@ -18,6 +21,8 @@ pub struct Discovered {
     pub binaries: Vec<SuiteBinary>,
     /// The selected cases of those, suite by suite.
     pub cases: Vec<Case>,
+    /// Ids that cases of several suites have, selected or not.
+    pub shared_ids: BTreeSet<String>,
     /// What kept suites out; the others run all the same.
     pub faults: Diagnostics,
 }
@@ -47,8 +52,9 @@ pub fn discover(
             Err(wrong) => faults.append(wrong),
         }
     }
+    let shared_ids = shared_ids(cases.iter());
     let cases = select(manifest, choice.profile, cases, &choice.selection);
-    Ok(Discovered { binaries, cases, faults })
+    Ok(Discovered { binaries, cases, shared_ids, faults })
 }
 
 fn expanded(

@@ -6,11 +6,13 @@
 //! (`report`). `session` ties these together, `triage` reads what was recorded.
 //! `nextest` is what tests are told in nextest's words.
 
+pub mod again;
 pub mod cargo;
 pub mod catalogue;
 pub mod choice;
 pub mod cli;
 pub mod discover;
+pub mod durations;
 pub mod execute;
 pub mod exit;
 pub mod list;

@@ -12,12 +12,12 @@ use runner_core::event::{EVENT_VERSION, Event};
 use runner_core::expand::{Case, Plan};
 use runner_core::manifest::{CaptureMode, Manifest};
 
+use crate::again::Again;
 use crate::cargo::Workspace;
 use crate::choice::{Bounds, Choice, Setting};
-use crate::cli::{
-    Cli, Command, ListFlags, ListFormat, ReapFlags, RunFlags, SelectFlags, TriageFlags,
-};
+use crate::cli::{Cli, Command, ListFlags, ListFormat, ReapFlags, RunFlags, TriageFlags};
 use crate::discover::{Discovered, discover};
+use crate::durations::Durations;
 use crate::execute::{self, KeepOutput, Limits, RawOutput};
 use crate::exit::{Exit, Failure, warn};
 use crate::report::{Context, Reporter, Tally, View};
@@ -66,9 +66,9 @@ fn run(flags: &RunFlags) -> Result<Exit, Failure> {
         tell_nothing_runs(&found.cases);
         return Ok(faults.unless(Exit::NoTests));
     }
-    let bounds = choice.bounds(flags);
-    let exit = recorded(flags, &choice, &store, found, bounds, faults)?;
-    Ok(exit)
+    let bounds = choice.bounds(&manifest, flags);
+    let again = Again::new(&manifest, found.shared_ids.clone());
+    recorded(flags, &choice, &store, found, (bounds, again), faults)
 }
 
 fn list(flags: &ListFlags) -> Result<Exit, Failure> {
@@ -113,7 +113,7 @@ fn recorded(
     choice: &Choice<'_>,
     store: &Store,
     found: Discovered,
-    bounds: Bounds,
+    (bounds, again_of_case): (Bounds, Again),
     faults: Faults,
 ) -> Result<Exit, Failure> {
     if let Err(error) = store.prune(KEEP, SystemTime::now()) {
@@ -123,10 +123,14 @@ fn recorded(
     let view =
         if flags.capture() == Some(CaptureMode::No) { View::Unfiltered } else { View::here() };
     let seed = flags.seed.unwrap_or_else(random);
-    let limits = limits(&log, bounds, view, seed)?;
+    let limits = Limits {
+        durations: store.durations(),
+        again: again_of_case,
+        ..limits(&log, bounds, view, seed)?
+    };
     let context = Context {
         folder: shown(&log.folder),
-        again: again(flags.select.manifest.as_deref(), Some(&flags.select)),
+        again: again(flags.select.manifest.as_deref(), Some(flags)),
     };
     let started = Event::RunStarted {
         version: EVENT_VERSION,
@@ -137,7 +141,7 @@ fn recorded(
         to_run: count_to_run(&found.cases),
         slots: limits.slots,
         seed,
-        stress: None,
+        stress: limits.stress,
     };
     let reporter = Reporter::start(view, context).map_err(|error| no_run(&error))?;
     let mut audience = Audience { log, reporter, tally: Tally::default() };
@@ -274,7 +278,12 @@ fn limits(log: &Log, bounds: Bounds, view: View, seed: u64) -> Result<Limits, Fa
     };
     Ok(Limits {
         slots: bounds.slots,
-        max_fail: bounds.max_fail,
+        groups: bounds.groups,
+        fail_fast: bounds.fail_fast,
+        global_timeout: bounds.global_timeout,
+        stress: bounds.stress,
+        durations: Durations::default(),
+        again: Again::default(),
         capture_limit_bytes: CAPTURE_LIMIT_BYTES,
         seed,
         run_dir: log.folder.clone(),
@@ -325,29 +334,20 @@ fn tell_nothing_runs(cases: &[Case]) {
     Failure::new(Exit::NoTests, diagnostic).report();
 }
 
-/// The line that runs a case again, up to its id.
-fn again(manifest: Option<&Path>, select: Option<&SelectFlags>) -> String {
-    let mut flags = Vec::new();
-    if let Some(path) = manifest {
-        flags.push(format!("--manifest {}", path.display()));
-    }
-    if let Some(select) = select {
-        if select.profile != "default" {
-            flags.push(format!("--profile {}", select.profile));
-        }
-        if let Some(profile) = select.cargo_profile() {
-            flags.push(format!("--cargo-profile {profile}"));
-        }
-    }
+/// The line that runs a case again, up to what names it. Nothing that changes what a case does
+/// may be missing.
+fn again(manifest: Option<&Path>, run: Option<&RunFlags>) -> String {
     // `cargo run` says so in the environment of what it runs.
     let is_cargo_run = std::env::var("CARGO_PKG_NAME").is_ok_and(|name| name == "runner");
-    let flags = flags.join(" ");
-    match (is_cargo_run, flags.is_empty()) {
-        (true, true) => "cargo run -p runner --".to_owned(),
-        (true, false) => format!("cargo run -p runner -- {flags}"),
-        (false, true) => "runner --".to_owned(),
-        (false, false) => format!("runner {flags} --"),
+    let program = if is_cargo_run { "cargo run -p runner --" } else { "runner" };
+    let mut words = vec![program.to_owned()];
+    if let Some(path) = manifest {
+        words.push(format!("--manifest {}", path.display()));
     }
+    if let Some(flags) = run {
+        words.extend(flags.repeated());
+    }
+    words.join(" ")
 }
 
 /// Relative to where the user stands, if it is below that.

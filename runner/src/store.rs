@@ -11,6 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 use runner_core::event::{EVENT_VERSION, Event};
 use serde::{Deserialize, Serialize};
 
+use crate::durations::Durations;
+
 /// All runs of a workspace.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -108,6 +110,12 @@ pub const KEEP: Keep =
 
 const LOG_NAME: &str = "events.jsonl";
 
+/// So many of the last runs are asked how long cases took: not each runs every case …
+const DURATION_RUNS: usize = 8;
+
+/// … and no more once so many bytes were read: a run waits for that.
+const DURATION_BYTES: usize = 16 << 20;
+
 /// A run that was touched so recently may still be going on beside us.
 const FRESH: Duration = Duration::from_secs(60 * 60);
 
@@ -118,6 +126,31 @@ struct Line<E> {
     at: f64,
     #[serde(flatten)]
     event: E,
+}
+
+/// What of a log's lines says how long cases took.
+#[derive(Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum Timed {
+    AttemptFinished { case: TimedCase, outcome: TimedOutcome, duration: Duration },
+}
+
+#[derive(Deserialize)]
+struct TimedCase {
+    suite: String,
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct TimedOutcome {
+    outcome: String,
+}
+
+impl TimedOutcome {
+    /// Whether the attempt came to an end of its own or to its deadline.
+    fn tells_duration(&self) -> bool {
+        !matches!(self.outcome.as_str(), "interrupted" | "runner-fault" | "setup-error")
+    }
 }
 
 impl Store {
@@ -153,6 +186,25 @@ impl Store {
         let text = fs::read(&path).map_err(io_error("read", &path))?;
         let (events, torn) = parse(&path, &text)?;
         Ok(Recording { id, folder, events, torn })
+    }
+
+    /// How long cases took in the last runs. A run that cannot be read tells nothing, and is
+    /// nobody's error: durations only make a run shorter.
+    pub fn durations(&self) -> Durations {
+        let mut durations = Durations::default();
+        let Ok(runs) = self.runs() else {
+            return durations;
+        };
+        let mut bytes = 0;
+        for run in runs.iter().rev().take(DURATION_RUNS) {
+            let Ok(text) = fs::read(self.root.join(run).join(LOG_NAME)) else { continue };
+            bytes += text.len();
+            durations.add_older(durations_of(&text));
+            if bytes > DURATION_BYTES {
+                break;
+            }
+        }
+        durations
     }
 
     /// Removes what is too old or too much. The newest run and those that may be going on stay.
@@ -229,6 +281,21 @@ impl Log {
         text.push(b'\n');
         self.file.write_all(&text)
     }
+}
+
+/// Only lines that may matter are parsed, and of these only what matters.
+fn durations_of(text: &[u8]) -> Durations {
+    let mut durations = Durations::default();
+    for line in text.split(|byte| *byte == b'\n') {
+        let Ok(Timed::AttemptFinished { case, outcome, duration }) = serde_json::from_slice(line)
+        else {
+            continue;
+        };
+        if outcome.tells_duration() {
+            durations.note(&case.suite, &case.id, duration);
+        }
+    }
+    durations
 }
 
 fn parse(path: &Path, text: &[u8]) -> Result<(Vec<Event>, Option<StoreError>), StoreError> {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
-use runner_core::event::{Event, Finished};
+use runner_core::event::{CaseName, Event, Finished};
 use runner_core::outcome::{Outcome, Standing};
 
 use crate::printable;
@@ -32,7 +32,7 @@ struct Signature {
 /// The report on a run. `folder` is the run's folder as it should be printed, `again` what stands
 /// before a case's id in the line that runs it again.
 pub fn report(recording: &Recording, folder: &Path, again: &str) -> String {
-    let finished = finished(recording);
+    let finished = verdicts(recording);
     let failures: Vec<&Finished> = finished.iter().copied().filter(|it| is_failure(it)).collect();
     let mut text = String::new();
     let ran = finished.len();
@@ -59,16 +59,18 @@ pub fn report(recording: &Recording, folder: &Path, again: &str) -> String {
 
 /// Ids of the cases that failed, in the order they failed in.
 pub fn failed_ids(recording: &Recording) -> Vec<String> {
-    let failures = finished(recording).into_iter().filter(|finished| is_failure(finished));
+    let failures = verdicts(recording).into_iter().filter(|finished| is_failure(finished));
     failures.map(|finished| finished.case.id.clone()).collect()
 }
 
-fn finished(recording: &Recording) -> Vec<&Finished> {
-    recording
-        .events
-        .iter()
-        .filter_map(|event| match event {
-            Event::AttemptFinished(finished) => Some(finished.as_ref()),
+/// The attempt of each case that decides about it: the last try, and under stress that of the
+/// first round that failed. In the order in which cases ended first.
+fn verdicts(recording: &Recording) -> Vec<&Finished> {
+    let mut verdicts: Vec<&Finished> = Vec::new();
+    let mut places: BTreeMap<&CaseName, usize> = BTreeMap::new();
+    for event in &recording.events {
+        let finished = match event {
+            Event::AttemptFinished(finished) => finished.as_ref(),
             Event::RunStarted { .. }
             | Event::CaseSkipped { .. }
             | Event::AttemptStarted { .. }
@@ -78,9 +80,23 @@ fn finished(recording: &Recording) -> Vec<&Finished> {
             | Event::InterruptRequested { .. }
             | Event::SupervisorLost { .. }
             | Event::RunFinished { .. }
-            | Event::Tick => None,
-        })
-        .collect()
+            | Event::Tick => continue,
+        };
+        match places.get(&finished.case) {
+            Some(place) => {
+                let known = &mut verdicts[*place];
+                let is_same_round = known.round == finished.round;
+                if is_same_round || !is_failure(known) {
+                    *known = finished;
+                }
+            }
+            None => {
+                places.insert(&finished.case, verdicts.len());
+                verdicts.push(finished);
+            }
+        }
+    }
+    verdicts
 }
 
 fn is_failure(finished: &Finished) -> bool {

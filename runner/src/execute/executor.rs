@@ -11,14 +11,15 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use runner_core::event::{Event, Finished, Interrupt};
+use runner_core::event::{CaseName, Event, Finished, Interrupt};
 use runner_core::expand::{AttemptPlace, Case};
 use runner_core::memory::{Memory, Output};
-use runner_core::outcome::{Outcome, judge};
+use runner_core::outcome::{Outcome, Standing, judge};
 use runner_core::protocol::{
     Attempt, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, Process, ProcessHang, ProtocolError,
     ToSupervisor,
@@ -32,7 +33,7 @@ use super::run::{ExecuteError, KeepOutput, Limits, RunEnd, SuiteBinary, Summary}
 use super::supervisor::{Duty, Progress, SupervisorId};
 use super::wakeup::{Source, Wakeup, Wakeups};
 use crate::plain;
-use crate::plan::{Action, Afterwards, Bounds, Fact, Job, Plan, Stage, StartFault};
+use crate::plan::{Action, Afterwards, Bounds, Ending, Fact, Job, Plan, Stage, StartFault, Turn};
 
 /// Between two [`Event::Tick`].
 const TICK: Duration = Duration::from_millis(100);
@@ -42,9 +43,6 @@ const GAP: Duration = Duration::from_secs(1);
 
 /// Chunks read from one supervisor before the others have their turn.
 const CHUNKS_IN_A_ROW: usize = 8;
-
-/// A case is tried once.
-const ATTEMPT: u32 = 1;
 
 /// One run, from its first case to its last process.
 pub(super) struct Executor<'a> {
@@ -111,6 +109,7 @@ struct Loss {
 
 struct Running {
     case: usize,
+    turn: Turn,
     started: Instant,
 }
 
@@ -124,7 +123,7 @@ impl<'a> Executor<'a> {
         let images = Images::new(binaries)
             .map_err(|error| ExecuteError::new("list the plain binaries", error))?;
         let case_binaries = case_binaries(&cases, binaries)?;
-        let jobs = jobs(&cases, &case_binaries, &images);
+        let jobs = jobs(&cases, &case_binaries, &images, limits);
         let plan = Plan::new(jobs, bounds(limits));
         let wakeups =
             Wakeups::new().map_err(|error| ExecuteError::new("wait for signals", error))?;
@@ -162,10 +161,7 @@ impl<'a> Executor<'a> {
         result?;
         Ok(Summary {
             not_started: self.plan.not_started(),
-            end: match self.plan.stage() {
-                Stage::Full | Stage::Draining => RunEnd::ByItself,
-                Stage::Asked | Stage::Killed | Stage::GivenUp => RunEnd::Interrupted,
-            },
+            end: if self.plan.is_interrupted() { RunEnd::Interrupted } else { RunEnd::ByItself },
             problems: self.ledger.into_problems(),
         })
     }
@@ -342,12 +338,8 @@ impl<'a> Executor<'a> {
         match (message, &self.slots[slot].work) {
             (FromSupervisor::Slow { elapsed }, Work::Running(running)) => {
                 let case = self.cases[running.case].name();
-                self.ledger.note(Event::AttemptSlow {
-                    case,
-                    attempt: ATTEMPT,
-                    round: ATTEMPT,
-                    elapsed,
-                });
+                let Turn { round, attempt } = running.turn;
+                self.ledger.note(Event::AttemptSlow { case, attempt, round, elapsed });
             }
             (FromSupervisor::Finished(facts), Work::Running(_)) => {
                 self.on_finished(id, slot, *facts, now);
@@ -372,17 +364,16 @@ impl<'a> Executor<'a> {
         };
         let case = &self.cases[running.case];
         let outcome = judge(&facts, &case.expectation);
-        let standing = outcome.standing(case.policy);
         let output = Output { last_events: facts.last_events, ..self.output(slot, &outcome) };
         let verdict = Verdict { outcome, duration: facts.duration, output, hang: facts.hang };
-        self.note_end(&running, slot, verdict);
+        let ending = self.note_end(&running, slot, verdict);
         let supervisor = if facts.unkillable.is_empty() {
             self.fitness(id, slot)
         } else {
             self.retire(id, slot, now);
             Afterwards::Gone
         };
-        self.step(Fact::Ended { slot, standing, supervisor }, now);
+        self.step(Fact::Ended { slot, ending, supervisor }, now);
     }
 
     /// Whether a supervisor that has just finished an attempt can have another.
@@ -518,12 +509,16 @@ impl<'a> Executor<'a> {
         match action {
             Action::Open { slot, suite } => self.open(slot, suite, now),
             Action::Close { slot } => self.close(slot, now),
-            Action::Start { slot, case } => self.start(slot, case, now),
+            Action::Start { slot, case, turn } => self.start(slot, (case, turn), now),
             Action::Ask { slot } => self.tell(slot, &ToSupervisor::Interrupt, now),
             Action::Kill { slot } => self.tell(slot, &ToSupervisor::Kill, now),
             Action::Reject { slot } => self.reject(slot, now),
             Action::GiveUp { slot } => self.give_up(slot, now),
-            Action::Abandon { case } => self.abandon(case),
+            Action::Abandon { case, turn } => self.abandon(case, turn),
+            Action::Forgo { case } => {
+                self.ledger.note(Event::RetryForgone { case: self.cases[case].name() });
+            }
+            Action::Announce(cause) => self.ledger.note(Event::RunCut { cause }),
         }
     }
 
@@ -585,37 +580,31 @@ impl<'a> Executor<'a> {
         self.start_faults[suite] = format!("{name}: its supervisor did not greet within {limit:?}");
     }
 
-    fn start(&mut self, slot: usize, case: usize, now: Instant) {
+    fn start(&mut self, slot: usize, (case, turn): (usize, Turn), now: Instant) {
         let place = &mut self.slots[slot];
-        place.work = Work::Running(Running { case, started: now });
+        place.work = Work::Running(Running { case, turn, started: now });
         if let Some(memory) = &place.memory {
             memory.reset();
         }
-        let attempt = self.attempt(slot, case);
+        let attempt = self.attempt(slot, case, turn);
         let case = self.cases[case].name();
-        let slot_number = number(slot);
-        self.ledger.note(Event::AttemptStarted {
-            case,
-            attempt: ATTEMPT,
-            round: ATTEMPT,
-            slot: slot_number,
-        });
+        self.ledger.note(started(case, turn, slot));
         self.tell(slot, &ToSupervisor::Start(Box::new(attempt)), now);
     }
 
-    fn attempt(&self, slot: usize, number_of_case: usize) -> Attempt {
+    fn attempt(&self, slot: usize, number_of_case: usize, turn: Turn) -> Attempt {
         let binary = &self.binaries[self.case_binaries[number_of_case]];
         let case = &self.cases[number_of_case];
         let attempt = case.attempt(AttemptPlace {
-            attempt: ATTEMPT,
+            attempt: turn.attempt,
             slot: number(slot),
-            seed: self.limits.seed,
+            seed: turn.seed(self.limits.seed),
             cwd: binary.package_root.clone(),
             temp_dir: self.temp_dir(number_of_case),
         });
         let circumstances = plain::Circumstances {
             test: &case.test,
-            total_attempts: ATTEMPT,
+            total_attempts: case.retries.count.saturating_add(1),
             group: case.group.as_deref(),
             slots: self.slots.len(),
         };
@@ -639,32 +628,29 @@ impl<'a> Executor<'a> {
     }
 
     /// A case whose suite cannot be started ends without having begun.
-    fn abandon(&mut self, case: usize) {
+    fn abandon(&mut self, case: usize, turn: Turn) {
         let now = Instant::now();
         let outcome = Outcome::RunnerFault {
             message: self.start_faults[self.images.of_binary(self.case_binaries[case])].clone(),
         };
-        let event = Event::AttemptStarted {
-            case: self.cases[case].name(),
-            attempt: ATTEMPT,
-            round: ATTEMPT,
-            slot: 0,
-        };
-        self.ledger.note(event);
-        let running = Running { case, started: now };
+        self.ledger.note(started(self.cases[case].name(), turn, 0));
+        let running = Running { case, turn, started: now };
         let duration = Duration::ZERO;
         let verdict = Verdict { outcome, duration, output: Output::default(), hang: None };
         self.note_end(&running, 0, verdict);
     }
 
-    fn note_end(&mut self, running: &Running, slot: usize, verdict: Verdict) {
+    /// Returns what that means for the plan, which is still to be told.
+    fn note_end(&mut self, running: &Running, slot: usize, verdict: Verdict) -> Ending {
         let Verdict { outcome, duration, output, hang } = verdict;
         let case = &self.cases[running.case];
-        let finished = Finished {
+        let Turn { round, attempt } = running.turn;
+        let seed = running.turn.seed(self.limits.seed);
+        let mut finished = Finished {
             case: case.name(),
-            attempt: ATTEMPT,
-            attempts: ATTEMPT,
-            round: ATTEMPT,
+            attempt,
+            attempts: case.retries.count.saturating_add(1),
+            round,
             retry: None,
             slot: number(slot),
             outcome,
@@ -672,10 +658,14 @@ impl<'a> Executor<'a> {
             duration,
             output: None,
             hang_report: None,
-            again: case.id.clone(),
-            seed: self.limits.seed,
+            again: self.limits.again.arguments(case, seed),
+            seed,
         };
-        self.ledger.note_end(Ended { number: running.case + 1, finished, output, hang });
+        let ending = ending(&finished);
+        finished.retry = self.plan.retry_after(slot, ending);
+        let label = label(running);
+        self.ledger.note_end(Ended { label, finished, output, hang });
+        ending
     }
 
     /// What the slot's attempt wrote, if anybody will want to read it.
@@ -712,9 +702,39 @@ fn is_notable(outcome: &Outcome) -> bool {
     }
 }
 
+/// Whether the case is to be tried again, as far as this attempt decides it.
+fn ending(finished: &Finished) -> Ending {
+    match (finished.outcome.standing(finished.policy), finished.standing()) {
+        (Standing::Good, Standing::Bad) => Ending::Doomed,
+        (Standing::Bad, _) => Ending::Bad,
+        (Standing::Cut, _) => Ending::Cut,
+        (Standing::Good | Standing::Neutral, _) => Ending::Good,
+    }
+}
+
+/// What an attempt's files are called: `012`, `012-try-2`, `012-round-7-try-2`.
+fn label(running: &Running) -> String {
+    let Turn { round, attempt } = running.turn;
+    let number = running.case + 1;
+    let round = if round == 1 { String::new() } else { format!("-round-{round}") };
+    let attempt = if attempt == 1 { String::new() } else { format!("-try-{attempt}") };
+    format!("{number:03}{round}{attempt}")
+}
+
+fn started(case: CaseName, Turn { round, attempt }: Turn, slot: usize) -> Event {
+    Event::AttemptStarted { case, attempt, round, slot: number(slot) }
+}
+
 fn bounds(limits: &Limits) -> Bounds {
-    let Limits { slots, max_fail, silence_limit: silence, .. } = *limits;
-    Bounds { slots, max_fail, silence }
+    Bounds {
+        slots: limits.slots,
+        groups: limits.groups.values().copied().collect(),
+        fail_fast: limits.fail_fast,
+        global_timeout: limits.global_timeout,
+        stress: limits.stress,
+        silence: limits.silence_limit,
+        seed: limits.seed,
+    }
 }
 
 /// The binary that each case is in.
@@ -731,9 +751,16 @@ fn case_binaries(cases: &[Case], binaries: &[SuiteBinary]) -> Result<Vec<usize>,
 }
 
 /// What the plan is told of each case. To it a suite is what one supervisor can serve.
-fn jobs(cases: &[Case], case_binaries: &[usize], images: &Images<'_>) -> Vec<Job> {
+fn jobs(cases: &[Case], case_binaries: &[usize], images: &Images<'_>, limits: &Limits) -> Vec<Job> {
+    let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let group_of = |group: &String| limits.groups.keys().position(|name| name == group);
     let job = |(case, binary): (&Case, &usize)| Job {
         suite: images.of_binary(*binary),
+        group: case.group.as_ref().and_then(group_of),
+        width: case.threads_required.resolve(limits.slots, cpus),
+        priority: case.priority,
+        expected: limits.durations.of(&case.suite, &case.id),
+        retries: case.retries,
         limit: case.timeout.saturating_add(case.grace).saturating_add(case.leak_after),
         grace: case.grace.saturating_add(case.leak_after),
     };

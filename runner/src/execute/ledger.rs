@@ -27,7 +27,8 @@ pub(super) struct Ledger<'a> {
     entries: VecDeque<Entry>,
     scribe: Scribe,
     /// Attempts whose end is told when their hang report is written.
-    reports: BTreeMap<Ticket, Finished>,
+    reports: BTreeMap<Ticket, (PathBuf, Finished)>,
+    next_ticket: Ticket,
     problems: Vec<String>,
 }
 
@@ -39,7 +40,7 @@ enum Entry {
 /// The end of an attempt, and what is to be written about it.
 pub(super) struct Ended {
     /// Names the files; never the same for two attempts of a run.
-    pub(super) number: usize,
+    pub(super) label: String,
     /// The event, without files.
     pub(super) finished: Finished,
     /// What it wrote, if that is to be kept.
@@ -62,6 +63,7 @@ impl<'a> Ledger<'a> {
             entries: VecDeque::new(),
             scribe,
             reports: BTreeMap::new(),
+            next_ticket: 0,
             problems: Vec::new(),
         })
     }
@@ -105,12 +107,12 @@ impl<'a> Ledger<'a> {
     /// Reports were written.
     pub(super) fn on_report(&mut self) {
         while let Some((ticket, result)) = self.scribe.try_finished() {
-            let Some(mut finished) = self.reports.remove(&ticket) else {
+            let Some((name, mut finished)) = self.reports.remove(&ticket) else {
                 continue;
             };
             match result {
-                Ok(()) => finished.hang_report = Some(report_name(ticket)),
-                Err(error) => self.problems.push(unwritten(&report_name(ticket), &error)),
+                Ok(()) => finished.hang_report = Some(name),
+                Err(error) => self.problems.push(unwritten(&name, &error)),
             }
             self.note(Event::AttemptFinished(Box::new(finished)));
         }
@@ -118,7 +120,7 @@ impl<'a> Ledger<'a> {
 
     /// Waits for no report any more: somebody is in a hurry.
     pub(super) fn give_up_reports(&mut self) {
-        for (_, finished) in std::mem::take(&mut self.reports) {
+        for (_, (_, finished)) in std::mem::take(&mut self.reports) {
             self.note(Event::AttemptFinished(Box::new(finished)));
         }
     }
@@ -134,8 +136,8 @@ impl<'a> Ledger<'a> {
     }
 
     fn tell_end(&mut self, ended: Ended) {
-        let Ended { number, mut finished, output, hang } = ended;
-        finished.output = self.write_output(number, &output);
+        let Ended { label, mut finished, output, hang } = ended;
+        finished.output = self.write_output(&label, &output);
         let Some(hang) = hang else {
             (self.sink)(&Event::AttemptFinished(Box::new(finished)));
             return;
@@ -145,21 +147,23 @@ impl<'a> Ledger<'a> {
             hang,
             last_lines: report::last_lines(&output, LAST_LINES),
         };
-        let path = self.run_dir.join(report_name(number));
-        match self.scribe.submit(number, path, facts) {
-            Ok(()) => drop(self.reports.insert(number, finished)),
+        let name = PathBuf::from(format!("{label}.hang"));
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        match self.scribe.submit(ticket, self.run_dir.join(&name), facts) {
+            Ok(()) => drop(self.reports.insert(ticket, (name, finished))),
             Err(error) => {
-                self.problems.push(unwritten(&report_name(number), &error));
+                self.problems.push(unwritten(&name, &error));
                 (self.sink)(&Event::AttemptFinished(Box::new(finished)));
             }
         }
     }
 
-    fn write_output(&mut self, number: usize, output: &Output) -> Option<PathBuf> {
+    fn write_output(&mut self, label: &str, output: &Output) -> Option<PathBuf> {
         if output.records.is_empty() && output.lost_bytes == 0 && output.torn == 0 {
             return None;
         }
-        let name = PathBuf::from(format!("{number:03}.out"));
+        let name = PathBuf::from(format!("{label}.out"));
         match fs::write(self.run_dir.join(&name), report::attributed(output)) {
             Ok(()) => Some(name),
             Err(error) => {
@@ -168,10 +172,6 @@ impl<'a> Ledger<'a> {
             }
         }
     }
-}
-
-fn report_name(number: Ticket) -> PathBuf {
-    PathBuf::from(format!("{number:03}.hang"))
 }
 
 fn unwritten(name: &Path, error: &std::io::Error) -> String {

@@ -1,16 +1,19 @@
 //! What the executor is given and what it gives back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use runner_core::event::{Event, SkipCause};
+use runner_core::event::{Event, SkipCause, Stress};
 use runner_core::expand::{Case, Plan as CasePlan};
+use runner_core::manifest::FailFast;
 
 use super::executor::Executor;
+use crate::again::Again;
+use crate::durations::Durations;
 
 /// Five seconds for what survives SIGKILL, which a supervisor waits for, and as much again and
 /// more for a loaded machine.
@@ -50,8 +53,19 @@ pub enum Harness {
 pub struct Limits {
     /// How many attempts may run at once; 0 is taken as 1.
     pub slots: usize,
-    /// After so many failures nothing more is started.
-    pub max_fail: Option<usize>,
+    /// How many slots' worth of cases of each group may run at once. A group that is not named
+    /// has no limit.
+    pub groups: BTreeMap<String, usize>,
+    /// When failures end the run.
+    pub fail_fast: Option<FailFast>,
+    /// How long the run may last.
+    pub global_timeout: Option<Duration>,
+    /// How often each case is run, if more than once.
+    pub stress: Option<Stress>,
+    /// How long cases took before.
+    pub durations: Durations,
+    /// How to run each case again.
+    pub again: Again,
     /// How long a supervisor may be silent when something is due from it, beyond every clock of
     /// the attempt; it needs a few seconds where SIGKILL does not help. [`SILENCE_LIMIT`] unless
     /// there is a reason.
@@ -89,7 +103,7 @@ pub enum KeepOutput {
 /// What is not in the events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Cases that an interrupt or `max_fail` kept from being started.
+    /// Cases that were not started, or not as often as they should, because the run was ended.
     pub not_started: usize,
     /// Whether somebody asked for the end of the run.
     pub end: RunEnd,
@@ -101,7 +115,7 @@ pub struct Summary {
 /// How a run came to its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RunEnd {
-    /// Nothing was left to do, or `max_fail` was reached.
+    /// Nothing was left to do, or a limit of the run's own was reached.
     #[default]
     ByItself,
     /// A signal asked for it.

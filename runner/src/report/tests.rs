@@ -53,7 +53,7 @@ fn finished(test: &str, backend: &str, outcome: Outcome) -> Finished {
         duration: Duration::from_millis(1234),
         output: None,
         hang_report: None,
-        again: format!("{test}::{backend}"),
+        again: format!("--seed 7 {test}::{backend}"),
         seed: 7,
     }
 }
@@ -86,7 +86,7 @@ fn run_finished(events: &[Event], not_started: usize) -> Event {
 }
 
 fn shown_in(folder: PathBuf, told: Told, events: &[Event]) -> String {
-    let mut lines = Lines::new(told, Context { folder, again: "runner --".into() });
+    let mut lines = Lines::new(told, Context { folder, again: "runner".into() });
     let mut out = Vec::new();
     events.iter().for_each(|event| lines.on_event(event, &mut out));
     anstream::adapter::strip_str(&String::from_utf8(out).expect("text")).to_string()

@@ -215,11 +215,11 @@ fork: 2 failed
   FAIL src/a.rs:7:9  ×1
     a::two::fork  passes on thread
       output: target/runner/runs/2026-01-01T00-00-00-000-aaaaaa/001.out
-      again: runner -- a::two::fork
+      again: runner --seed 7 a::two::fork
   TIMEOUT   ×1
     a::one::fork  passes nowhere else
       hang report: target/runner/runs/2026-01-01T00-00-00-000-aaaaaa/000.hang
-      again: runner -- a::one::fork
+      again: runner --seed 7 a::one::fork
 ";
     assert_eq!(run.stdout, expected);
     let run = workspace.runner(&["list", "--last-failed"]);

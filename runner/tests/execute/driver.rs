@@ -1,15 +1,18 @@
 //! A process that runs a scenario by `runner::execute::run` and prints every event as a line.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use runner::again::Again;
+use runner::durations::Durations;
 use runner::execute::{Harness, KeepOutput, Limits, RawOutput, RunEnd, SuiteBinary, Summary, run};
-use runner_core::event::Event;
+use runner_core::event::{Event, Stress};
 use runner_core::expand::{Case, Plan};
-use runner_core::manifest::{Retries, ThreadsRequired};
-use runner_core::outcome::{Expectation, Policy};
+use runner_core::manifest::{Backoff, FailFast, Jitter, Retries, Terminate, ThreadsRequired};
+use runner_core::outcome::{Expectation, FlakyPolicy, Policy};
 use runner_core::protocol::{Capture, MAX_PROCESSES, Resources};
 use runner_core::test::Place;
 use serde::{Deserialize, Serialize};
@@ -26,7 +29,14 @@ pub(crate) struct Scenario {
     /// Suites; each is this very binary.
     pub(crate) suites: Vec<Suite>,
     pub(crate) slots: usize,
-    pub(crate) max_fail: Option<usize>,
+    /// How many failures end the run, and whether at once.
+    pub(crate) fail_fast: Option<(usize, bool)>,
+    pub(crate) groups: BTreeMap<String, usize>,
+    pub(crate) global_timeout: Option<Duration>,
+    pub(crate) stress: Option<Stress>,
+    /// Tries after the first, and the wait before each.
+    pub(crate) retries: (u32, Duration),
+    pub(crate) flaky: FlakyPolicy,
     pub(crate) silence_limit: Duration,
     pub(crate) keep_all_output: bool,
     pub(crate) run_dir: PathBuf,
@@ -56,7 +66,7 @@ pub(crate) fn main() {
     let text = std::env::var(SCENARIO).unwrap();
     let scenario: Scenario = serde_json::from_str(&text).unwrap();
     let binaries: Vec<SuiteBinary> = scenario.suites.iter().map(binary).collect();
-    let cases = scenario.suites.iter().flat_map(cases).collect();
+    let cases = scenario.suites.iter().flat_map(|suite| cases(&scenario, suite)).collect();
     let mut print = |event: &Event| match event {
         Event::Tick => {}
         event => say(&Line::Event(event.clone())),
@@ -79,7 +89,15 @@ fn say(line: &Line) {
 fn limits(scenario: &Scenario) -> Limits {
     Limits {
         slots: scenario.slots,
-        max_fail: scenario.max_fail,
+        groups: scenario.groups.clone(),
+        fail_fast: scenario.fail_fast.map(|(max_fail, immediate)| FailFast {
+            max_fail,
+            terminate: if immediate { Terminate::Immediate } else { Terminate::Wait },
+        }),
+        global_timeout: scenario.global_timeout,
+        stress: scenario.stress,
+        durations: Durations::default(),
+        again: Again::default(),
         silence_limit: scenario.silence_limit,
         capture_limit_bytes: 1 << 20,
         seed: 42,
@@ -108,11 +126,14 @@ fn binary(suite: &Suite) -> SuiteBinary {
     }
 }
 
-fn cases(suite: &Suite) -> Vec<Case> {
-    suite.cases.iter().map(|name| case(&suite.name, name)).collect()
+fn cases(scenario: &Scenario, suite: &Suite) -> Vec<Case> {
+    suite.cases.iter().map(|name| case(scenario, &suite.name, name)).collect()
 }
 
-fn case(suite: &str, name: &str) -> Case {
+/// A case whose name begins with `in GROUP: ` is in that group.
+fn case(scenario: &Scenario, suite: &str, name: &str) -> Case {
+    let group = name.strip_prefix("in ").and_then(|rest| Some(rest.split_once(": ")?.0));
+    let (count, wait) = scenario.retries;
     let plan = match name {
         "skipped" => Plan::Skip { reason: "by mark".into(), place: place() },
         _ => Plan::Run,
@@ -130,9 +151,9 @@ fn case(suite: &str, name: &str) -> Case {
         slow_after: Duration::from_secs(60),
         grace: Duration::from_millis(100),
         leak_after: Duration::from_millis(10),
-        group: None,
-        policy: Policy::STRICT,
-        retries: Retries::NONE,
+        group: group.map(str::to_owned),
+        policy: Policy { flaky: scenario.flaky, ..Policy::STRICT },
+        retries: Retries { count, backoff: Backoff::Fixed(wait), jitter: Jitter::None },
         threads_required: ThreadsRequired::Count(1),
         priority: 0,
         max_processes: MAX_PROCESSES,

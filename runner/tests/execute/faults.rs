@@ -200,7 +200,7 @@ fn a_binary_that_cannot_be_started_is_named() {
 }
 
 fn faults_count_as_failures() {
-    let run = run(Scenario { max_fail: Some(1), ..scenario(&["dies", "one"]) });
+    let run = run(Scenario { fail_fast: Some((1, false)), ..scenario(&["dies", "one"]) });
     assert_eq!(run.outcomes(), [("dies", "RUNNER FAULT")]);
     assert_eq!(run.not_started, 1);
 }

@@ -1,5 +1,6 @@
 //! What a test does with a driver: starts it, reads what it says, sees what it leaves.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use runner_core::event::{Event, Finished};
-use runner_core::outcome::Outcome;
+use runner_core::outcome::{FlakyPolicy, Outcome};
 
 use crate::driver::{Line, MARK, SCENARIO, Scenario, Suite};
 
@@ -20,7 +21,12 @@ pub(crate) fn scenario(cases: &[&str]) -> Scenario {
     Scenario {
         suites: vec![suite("suite", cases)],
         slots: 1,
-        max_fail: None,
+        fail_fast: None,
+        groups: BTreeMap::new(),
+        global_timeout: None,
+        stress: None,
+        retries: (0, Duration::ZERO),
+        flaky: FlakyPolicy::Pass,
         silence_limit: Duration::from_secs(2),
         keep_all_output: false,
         run_dir: PathBuf::new(),

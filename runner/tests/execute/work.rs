@@ -25,7 +25,7 @@ fn every_case_has_a_start_and_an_end() {
     assert_eq!(run.outcomes(), [("one", "PASS"), ("fails", "FAIL"), ("two", "PASS")]);
     let kinds: Vec<&str> = run.events.iter().map(kind).collect();
     assert_eq!(kinds, ["start", "end", "start", "end", "start", "end"]);
-    assert_eq!(run.of("one").again, "one::fork");
+    assert_eq!(run.of("one").again, "--seed 42 one::fork");
     assert_eq!((run.not_started, run.interrupted), (0, false));
     assert_eq!(run.problems, Vec::<String>::new());
 }
@@ -75,7 +75,10 @@ fn skipped_cases_are_told_and_not_run() {
 }
 
 fn max_fail_stops_starting() {
-    let run = run(Scenario { max_fail: Some(1), ..scenario(&["one", "fails", "two", "three"]) });
+    let run = run(Scenario {
+        fail_fast: Some((1, false)),
+        ..scenario(&["one", "fails", "two", "three"])
+    });
     assert_eq!(run.outcomes(), [("one", "PASS"), ("fails", "FAIL")]);
     assert_eq!((run.not_started, run.interrupted), (2, false));
 }
