@@ -37,6 +37,34 @@ fn a_spinning_actor_is_named_on_every_backend() {
 }
 
 #[test]
+fn the_last_events_of_a_hung_actor_and_of_who_waits_for_it_are_told() {
+    let run = finished(&["spins_in_an_actor"]);
+    for backend in ["exec", "forkserver", "fork", "thread", "thread_forkserver"] {
+        let report = run.hang_report(&format!("spins_in_an_actor::{backend}"));
+        let (_, events) = report.split_once("last events").unwrap_or_else(|| panic!("{report}"));
+        for (teller, event) in
+            [("root@", "waiting for a call of actors::spin"), ("spinner@", "begins actors::spin")]
+        {
+            let told = |line: &str| line.contains(&format!("] {teller}")) && line.ends_with(event);
+            assert!(events.lines().any(told), "no `{event}` on {backend}:\n{report}");
+        }
+    }
+}
+
+#[test]
+fn the_last_events_of_a_killed_actor_are_shown_beside_the_failure() {
+    let run = finished(&["prints_and_kills_itself"]);
+    for backend in ["exec", "forkserver", "fork", "thread_forkserver"] {
+        let begun = run.text.split_once(&format!("prints_and_kills_itself::{backend}\n"));
+        let shown = begun.and_then(|(_, after)| after.split_once("again: "));
+        let (shown, _) = shown.unwrap_or_else(|| panic!("no {backend}:\n{}", run.text));
+        for event in ["begins actors::print_and_die", "ended: signal 9 (SIGKILL)"] {
+            assert!(shown.lines().any(|line| line.ends_with(event)), "no `{event}`:\n{shown}");
+        }
+    }
+}
+
+#[test]
 fn the_last_words_of_killed_actors_are_shown_with_their_names() {
     let run = finished(&["prints_and_kills_itself"]);
     for backend in ["exec", "forkserver", "fork", "thread_forkserver"] {
@@ -80,7 +108,12 @@ fn an_interrupt_is_answered_and_a_second_one_ends_it() {
 
 #[test]
 fn a_killed_runner_takes_everything_along() {
-    for case in ["leaves::a_setsid_daemon", "hangs::ignores_sigterm", "hangs::stops_itself", "hangs::spins_with"] {
+    for case in [
+        "leaves::a_setsid_daemon",
+        "hangs::ignores_sigterm",
+        "hangs::stops_itself",
+        "hangs::spins_with",
+    ] {
         let mut runner = Running::start(&[case, "-j", "8"]);
         runner.wait_for(case);
         runner.signal(Signal::SIGKILL);

@@ -58,6 +58,11 @@ pub enum Step<'a> {
     Ready,
     /// It serves; told by itself.
     Serving,
+    /// It begins to serve a call; told by itself.
+    Begun {
+        /// The function, as its path.
+        function: &'a str,
+    },
     /// Its parent asked it to end.
     CancelSent {
         /// Who wanted it.
@@ -201,6 +206,7 @@ impl fmt::Display for Step<'_> {
             Step::Start(step) => write!(f, "start: {step}"),
             Step::Ready => f.write_str("ready"),
             Step::Serving => f.write_str("serving"),
+            Step::Begun { function } => write!(f, "begins {function}"),
             Step::CancelSent { by, within } => {
                 write!(f, "cancel sent for {by}, {} ms to end", within.as_millis())
             }

@@ -2,6 +2,7 @@
 //! async test becomes a root actor's body, and whose name captured output carries.
 
 use runner::{BodyFuture, Case, Done, MainLoop, Prepared, TestResult, capture};
+use runtime::trace::Transition;
 use runtime::{Backend, Config, RootConfig};
 use uuid::Uuid;
 
@@ -50,5 +51,14 @@ pub(crate) fn label_output(name: &str, _: &Uuid) {
     match backend {
         Some(backend) if backend.is_process() => capture::label_process(name),
         Some(_) | None => capture::label_thread(name),
+    }
+}
+
+/// Called at each change of an actor's state: kept in the attempt's memory, so that a hung or
+/// killed case still tells what its actors did last.
+pub(crate) fn keep_transition(transition: &Transition<'_>) {
+    match transition.here {
+        Some(here) => runner::trace_line(format_args!("{here}: {transition}")),
+        None => runner::trace_line(format_args!("{transition}")),
     }
 }

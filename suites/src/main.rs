@@ -36,6 +36,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     runtime::on_actor_start(attempt::label_output);
+    runtime::trace::install(attempt::keep_transition);
     runner::harness!()
         .divert(runtime::divert)
         .on_attempt_start(attempt::prepare)

@@ -13,11 +13,12 @@ use std::sync::Arc;
 
 use tokio::task::AbortHandle;
 
-use super::function::{AnyState, Exposure, Running};
+use super::function::{AnyState, Exposure, Running, shown};
 use super::portal::Portal;
 use crate::actor::{ActorInfo, ThisActor};
 use crate::error::{ActorId, Error, Result};
 use crate::msg::{Failure, Form, Payload};
+use crate::trace::{self, Step};
 
 /// What one actor serves.
 pub(crate) struct Host {
@@ -123,6 +124,7 @@ impl Host {
         exposed
             .or_else(|| offered.get(function))
             .and_then(|entry| entry.begin(state, args, form))
+            .inspect(|_| trace::emit(&self.this.id, Step::Begun { function: shown(function) }))
             .ok_or(Failure::NotExposed)
     }
 }

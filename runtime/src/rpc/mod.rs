@@ -14,7 +14,7 @@ mod portal;
 mod serve;
 
 pub use function::{Actor, ENTRIES, Entry, Exposes, Fallible, Function, Method, Remote, State};
-pub(crate) use function::{AnyState, Exposure, find};
+pub(crate) use function::{AnyState, Exposure, find, shown};
 pub(crate) use host::{Host, enter};
 pub(crate) use panic::{Panic, catch, catch_call, install_hook, message_of};
 pub use portal::Portal;

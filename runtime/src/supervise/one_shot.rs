@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 
 use crate::error::{ActorId, CallError, Teardown};
 use crate::line::{Ended, Line, NoValue, Reply};
-use crate::rpc::{Function, Portal, value_of};
+use crate::rpc::{Function, Portal, shown, value_of};
+use crate::trace::{self, Wait};
 
 /// An actor that runs one function. Its result can be read inside the nursery, or after it; left unread, a failure is still
 /// the nursery's. Dropping this cancels nothing: the nursery owns the actor.
@@ -35,6 +36,8 @@ impl<F: Function> OneShot<F> {
     /// # Errors
     /// As [`Portal::call`]. A failure is the nursery's as well: it cancels the siblings, and this body.
     pub async fn result(self) -> Result<F::Output, CallError<F::Error>> {
+        let wait = Wait::Call { function: shown(F::NAME) };
+        let _blocked = trace::blocked(&self.line.actor, wait);
         let reply = self.reply_rx.await.unwrap_or_else(|_| {
             Err(NoValue::Ended(Ended::Lost { reason: "the runtime ended".to_owned() }))
         });

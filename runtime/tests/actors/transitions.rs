@@ -81,6 +81,10 @@ fn told(backend: Backend) -> Result<(), Failed> {
         ],
         "{said}"
     );
-    assert_eq!(by("echo"), ["serving", "ending, cancelled by root"], "{said}");
+    assert_eq!(
+        by("echo"),
+        ["serving", "begins actors::transitions::Echo::echo", "ending, cancelled by root"],
+        "{said}"
+    );
     Ok(())
 }
