@@ -6,11 +6,12 @@ use runtime::trace::Transition;
 use runtime::{Backend, Config, RootConfig};
 use uuid::Uuid;
 
-use crate::mechanisms;
+use crate::{delays, mechanisms};
 
 /// Starts the runtime while the attempt's first process has one thread; its main thread then
 /// serves the forks of `thread_forkserver`.
-pub(crate) fn prepare(_: &Case) -> TestResult<Prepared> {
+pub(crate) fn prepare(case: &Case) -> TestResult<Prepared> {
+    delays::choose(case);
     mechanisms::mark_heap_before_init();
     let guard = runtime::init(Config::default())?;
     let main_loop = guard.main_loop();

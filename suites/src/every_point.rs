@@ -8,14 +8,14 @@ use runtime::{Error, Nursery, Portal};
 use crate::actors::{Refused, pid, refuse};
 use crate::attempt::root_config;
 use crate::points::{
-    Choices, Interference, MOST_POINTS, Point, Program, Running, at_every_point, count_points, cut,
-    is_own, jittered, scope,
+    Interference, MOST_POINTS, Point, Program, Running, at_every_point, count_points, cut, is_own,
+    scope,
 };
 use crate::process;
 
 runner::marks! { timeout = "120s" }
 
-const PROGRAMS: [Program; 4] = [CALLS, NESTED, ONE_SHOTS, FAILING];
+pub(crate) const PROGRAMS: [Program; 4] = [CALLS, NESTED, ONE_SHOTS, FAILING];
 
 /// A daemon, a few calls of it side by side, its end.
 const CALLS: Program = Program { name: "calls", body: calls };
@@ -170,19 +170,5 @@ fn the_count_of_points_is_the_programs_own(case: Case) -> TestResult {
     let counts = counts.into_iter().collect::<TestResult<BTreeSet<u64>>>()?;
     println!("{counts:?}");
     assert!(counts.len() > 1 && !counts.contains(&0), "{counts:?}");
-    Ok(())
-}
-
-#[runner::test]
-fn a_delayed_program_does_the_same(case: Case) -> TestResult {
-    const ROUNDS: usize = 5;
-    let config = root_config(&case)?;
-    let mut choices = Choices::new(case.seed());
-    for program in PROGRAMS.repeat(ROUNDS) {
-        let seed = choices.next();
-        let body = runtime::nursery(async |n| jittered((program.body)(n), seed).await);
-        let outcome = runtime::block_on_root(config.clone(), body)?;
-        outcome.map_err(|error| format!("{} with {seed}: {error:?}", program.name))?;
-    }
     Ok(())
 }

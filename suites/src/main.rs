@@ -4,13 +4,14 @@
 //! statuses, what processes are left; never log text. What a backend cannot do is exempt by a
 //! named capability (`needs`), never by the backend's name.
 //!
-//! Beside the areas: [`attempt`] joins the harness to the runtime, [`actors`] are the few actors
-//! that several areas start, [`gate`] is where a test and its actors wait for each other,
-//! [`points`] cuts a program off at every point where it waits, [`process`] is what `/proc` and
-//! signals say and do, [`shape`] writes an error's structure down.
+//! Beside the areas: [`attempt`] joins the harness to the runtime, [`delays`] is what the suites do
+//! at the runtime's trace point, [`actors`] are the few actors that several areas start, [`gate`] is
+//! where a test and its actors wait for each other, [`points`] cuts a program off wherever it waits,
+//! [`process`] is what `/proc` and signals say and do, [`shape`] writes an error's structure down.
 
 mod actors;
 mod attempt;
+mod delays;
 mod gate;
 mod points;
 mod process;
@@ -28,6 +29,7 @@ mod parent_death;
 mod remote_errors;
 mod root;
 mod rpc;
+mod schedules;
 mod spawning;
 mod task_start;
 mod tree_output;
@@ -35,6 +37,7 @@ mod tree_output;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    delays::install();
     runtime::on_actor_start(attempt::label_output);
     runtime::trace::install(attempt::keep_transition);
     runner::harness!()

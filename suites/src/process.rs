@@ -109,6 +109,16 @@ pub(crate) fn end_by(signal: Signal) -> io::Result<()> {
     Ok(nix::sys::signal::raise(signal)?)
 }
 
+/// Sets a variable of this process and of those it starts.
+///
+/// # Panics
+/// If the process has threads that might be reading the environment.
+pub(crate) fn set_variable(name: &str, value: &str) {
+    assert_eq!(threads(own_pid()).map_or(0, |threads| threads.len()), 1, "before the threads");
+    // SAFETY: this is the only thread.
+    unsafe { std::env::set_var(name, value) };
+}
+
 /// This process.
 pub(crate) fn own_pid() -> i32 {
     std::process::id().cast_signed()
