@@ -606,7 +606,7 @@ impl<'a> Executor<'a> {
             test: &case.test,
             total_attempts: case.retries.count.saturating_add(1),
             group: case.group.as_deref(),
-            slots: self.slots.len(),
+            slots: self.limits.slots,
         };
         plain::attempt(attempt, binary, circumstances)
     }
