@@ -9,7 +9,8 @@ use crate::suite::{CASES, LineSide, Run, SLOTS, Selection, Spawning, Target};
 
 /// All figures, in the order of the specification.
 pub(crate) fn all() -> Vec<Figure> {
-    let mut figures = vec![case(Selection::Sync), case(Selection::Async), start_to_first_case()];
+    let mut figures = vec![case(Selection::Sync), case(Selection::Async), plain_case()];
+    figures.push(start_to_first_case());
     figures.push(line("fresh memory", "captured-line", LineSide::Println));
     figures.push(line("memory used before", "captured-line-flood", LineSide::PrintlnAfterFlood));
     for place in [Place::Free, Place::OneCore] {
@@ -48,6 +49,35 @@ fn case(selection: Selection) -> Figure {
         )),
         peers,
         bar: Bar { floors: at_most(2.0, Some(1.5)), peer },
+    }
+}
+
+fn plain_case() -> Figure {
+    let peer = |words: &str, spawning| {
+        let what = format!("cargo nextest run, {CASES} minus 1, {words}");
+        side(what, run(Run::NextestPerCase(Target::Plain, spawning)))
+    };
+    Figure {
+        name: "case-plain".to_owned(),
+        place: Place::Free,
+        ours: side(
+            format!(
+                "`runner` over {CASES} #[test]s of the standard harness that do nothing minus over \
+                 1, per test; {SLOTS} slots, output in memory files, containment on"
+            ),
+            run(Run::RunnerPerPlainCase),
+        ),
+        floor: Some(side(
+            format!(
+                "posix_spawn and wait of the same binary for one test; {SLOTS} such loops at once"
+            ),
+            run(Run::SpawnPerPlainCase),
+        )),
+        peers: vec![
+            peer("the same binary", Spawning::Double),
+            peer("the same, NEXTEST_DOUBLE_SPAWN=0", Spawning::Single),
+        ],
+        bar: Bar { floors: at_most(1.2, Some(1.1)), peer: None },
     }
 }
 

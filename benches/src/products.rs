@@ -14,6 +14,8 @@ use crate::suite;
 pub(crate) struct Products {
     /// The release runner.
     pub(crate) runner: PathBuf,
+    /// The test binary with the standard harness.
+    pub(crate) plain: PathBuf,
     /// A folder for files of a run.
     pub(crate) scratch: PathBuf,
 }
@@ -27,9 +29,9 @@ impl Products {
         eprintln!("building the runner and its suites, release");
         let runner =
             executable("runner", &["build", "--release", "-p", "runner", "--bin", "runner"])?;
-        executable("trivial", &suite::build_arguments(&["trivial", "line", "plain"]))?;
+        let plain = executable("plain", &suite::build_arguments(&["trivial", "line", "plain"]))?;
         let scratch = scratch(&runner)?;
-        Ok(Self { runner, scratch })
+        Ok(Self { runner, plain, scratch })
     }
 }
 

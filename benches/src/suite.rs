@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Instant;
 
 use crate::error::{BenchError, Result, Trying};
@@ -21,6 +22,10 @@ pub(crate) enum Run {
     RunnerPerCase(Selection),
     /// The runner over one case.
     RunnerOnce,
+    /// As [`Run::RunnerPerCase`], over the tests of a binary with the standard harness.
+    RunnerPerPlainCase,
+    /// posix_spawn and wait of that binary for one of its tests, per test.
+    SpawnPerPlainCase,
     /// As [`Run::RunnerPerCase`], by cargo-nextest.
     NextestPerCase(Target, Spawning),
     /// As [`Run::RunnerOnce`], by cargo-nextest.
@@ -76,6 +81,8 @@ impl Run {
         match self {
             Self::RunnerPerCase(selection) => one(runner_per_case(products, selection)),
             Self::RunnerOnce => one(runner_once(products, Selection::Sync)),
+            Self::RunnerPerPlainCase => one(runner_per_plain_case(products)),
+            Self::SpawnPerPlainCase => one(spawn_per_plain_case(products)),
             Self::NextestPerCase(target, spawning) => {
                 one(nextest_per_case(products, target, spawning))
             }
@@ -89,7 +96,12 @@ impl Run {
     pub(crate) fn is_of_nextest(self) -> bool {
         match self {
             Self::NextestPerCase(..) | Self::NextestOnce(..) => true,
-            Self::RunnerPerCase(_) | Self::RunnerOnce | Self::Freshness | Self::Line(_) => false,
+            Self::RunnerPerCase(_)
+            | Self::RunnerOnce
+            | Self::RunnerPerPlainCase
+            | Self::SpawnPerPlainCase
+            | Self::Freshness
+            | Self::Line(_) => false,
         }
     }
 }
@@ -127,7 +139,8 @@ fn freshness() -> Result<f64> {
 /// Our runner over all cases of a module.
 fn runner_per_case(products: &Products, selection: Selection) -> Result<f64> {
     let module = selection.module();
-    let all = wall(&mut runner(products, &format!("binary(=trivial) and test(/^{module}::/)")))?;
+    let filterset = format!("binary(=trivial) and test(/^{module}::/)");
+    let all = wall(&mut runner(products, "sys", &filterset))?;
     let one = runner_once(products, selection)?;
     Ok(per_case(all, one))
 }
@@ -136,11 +149,45 @@ fn runner_per_case(products: &Products, selection: Selection) -> Result<f64> {
 fn runner_once(products: &Products, selection: Selection) -> Result<f64> {
     wall(&mut runner(
         products,
+        "sys",
         &format!("binary(=trivial) and test(={}::{FIRST})", selection.module()),
     ))
 }
 
-fn runner(products: &Products, filterset: &str) -> Command {
+/// Our runner over all tests of the binary with the standard harness.
+fn runner_per_plain_case(products: &Products) -> Result<f64> {
+    let all = wall(&mut runner(products, "fd", "binary(=plain) and test(/^sync::/)"))?;
+    let one = format!("binary(=plain) and test(=sync::{FIRST})");
+    Ok(per_case(all, wall(&mut runner(products, "fd", &one))?))
+}
+
+/// As many starts of that binary at once as there are slots, each waited for: std starts a program
+/// by posix_spawn where nothing is to be done between fork and exec.
+fn spawn_per_plain_case(products: &Products) -> Result<f64> {
+    let name = format!("sync::{FIRST}");
+    let slot = || -> Result<()> {
+        for _ in 0..CASES / SLOTS {
+            let mut command = Command::new(&products.plain);
+            command.args(["--exact", &name, "--nocapture"]).stdin(Stdio::null());
+            let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+            let status = status.trying("starting a plain test")?;
+            if !status.success() {
+                return Err(BenchError::new("a plain test", status));
+            }
+        }
+        Ok(())
+    };
+    let started = Instant::now();
+    thread::scope(|scope| {
+        let slots = [(); SLOTS].map(|()| scope.spawn(slot));
+        slots.into_iter().try_for_each(|slot| {
+            slot.join().unwrap_or_else(|_| Err(BenchError::new("a slot", "it panicked")))
+        })
+    })?;
+    Ok(started.elapsed().as_secs_f64() / (CASES / SLOTS * SLOTS) as f64)
+}
+
+fn runner(products: &Products, capture: &str, filterset: &str) -> Command {
     let mut command = Command::new(&products.runner);
     outside_of_cargo(&mut command);
     command
@@ -154,7 +201,7 @@ fn runner(products: &Products, filterset: &str) -> Command {
             "-j",
             &SLOTS.to_string(),
             "--capture",
-            "sys",
+            capture,
             "--spawn-backend",
             "none",
             "-E",
@@ -251,7 +298,7 @@ fn line(products: &Products, side: LineSide) -> Result<Vec<f64>> {
     };
     let answer = products.scratch.join("line.json");
     let what = format!("the answer of case {test}");
-    let mut command = runner(products, &format!("binary(=line) and test(={test})"));
+    let mut command = runner(products, "sys", &format!("binary(=line) and test(={test})"));
     wall(command.env("BENCHES_ANSWER", &answer))?;
     let text = fs::read(&answer).trying(&what)?;
     fs::remove_file(&answer).trying(&what)?;
