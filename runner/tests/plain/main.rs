@@ -11,7 +11,7 @@ use workspace::{folder, runner, runner_with};
 #[test]
 fn every_target_is_listed_and_nothing_else_is_printed() {
     let run = runner(&["list", "--backend", "warm"]);
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(run.code, 0, "{run}");
     let expected = "\
 plain tests::adds::warm
 plain tests::tells_its_parent::warm
@@ -36,9 +36,9 @@ plain::mimic waits::warm
 
 #[test]
 fn the_exit_code_is_the_verdict() {
-    let words = ["passes", "fails", "exits_with_77", "aborts", "adds", "mimics", "kind"];
+    let words = ["passes", "fails", "exits_with_77", "aborts", "adds", "mimics", "badly", "kind"];
     let run = runner(&words);
-    assert_eq!(run.code, 100, "{}", run.stderr);
+    assert_eq!(run.code, 100, "{run}");
     let expected = [
         "FAIL behaviour exits_with_77::warm",
         "FAIL behaviour fails::cold",
@@ -57,28 +57,27 @@ fn the_exit_code_is_the_verdict() {
         "SIGNALLED behaviour aborts::warm",
         "XFAIL behaviour exits_with_77::cold",
     ];
-    assert_eq!(run.ends(), expected, "{}", run.stderr);
+    assert_eq!(run.ends(), expected, "{run}");
     for detail in ["exited with 77", "SIGABRT", "77 is expected here"] {
-        assert!(run.stderr.contains(detail), "{detail}: {}", run.stderr);
+        assert!(run.stdout.contains(detail), "{detail}: {run}");
     }
 }
 
 #[test]
 fn an_ignored_test_runs_when_it_is_asked_for() {
-    let run = runner(&["waits", "--backend", "warm"]);
-    assert_eq!(run.code, 4, "{}", run.stderr);
-    let run = runner(&["waits", "--backend", "warm", "--run-ignored", "only"]);
+    let run = runner(&["waits", "waits_to_be_asked", "--backend", "warm"]);
+    assert_eq!(run.code, 4, "{run}");
+    let run = runner(&["waits", "waits_to_be_asked", "--backend", "warm", "--run-ignored", "only"]);
     let expected = ["FAIL behaviour waits_to_be_asked::warm", "FAIL mimic waits::warm"];
-    assert_eq!(run.ends(), expected, "{}", run.stderr);
-    assert!(run.stderr.contains("was asked"), "{}", run.stderr);
+    assert_eq!(run.ends(), expected, "{run}");
+    assert!(run.stdout.contains("was asked"), "{run}");
 }
 
 #[test]
 fn a_hang_is_ended_with_a_report_and_its_output() {
     let run = runner(&["hangs::warm"]);
-    assert_eq!(run.ends(), ["TIMEOUT behaviour hangs::warm"], "{}", run.stderr);
-    let name = run.stderr.split("hang report: ").nth(1).and_then(|rest| rest.lines().next());
-    let report = fs::read_to_string(folder().join(name.expect("a report"))).expect("written");
+    assert_eq!(run.ends(), ["TIMEOUT behaviour hangs::warm"], "{run}");
+    let report = String::from_utf8(run.file("hang report: ")).expect("text");
     assert!(report.contains("nanosleep"), "{report}");
     assert!(report.contains("before it hung"), "{report}");
 }
@@ -88,8 +87,8 @@ fn what_a_test_leaves_is_named_and_gone() {
     let file = folder().join(format!("leak-{}", std::process::id()));
     let variables = [("LEAK", file.to_str().expect("text"))];
     let run = runner_with(&["leaks::warm", "--leak=fail"], &variables);
-    assert_eq!(run.ends(), ["LEAK behaviour leaks::warm"], "{}", run.stderr);
-    assert!(run.stderr.contains("left sleep `sleep 1000`"), "{}", run.stderr);
+    assert_eq!(run.ends(), ["LEAK behaviour leaks::warm"], "{run}");
+    assert!(run.stdout.contains("left sleep `sleep 1000`"), "{run}");
     assert_eq!(run.code, 100);
     let pid = fs::read_to_string(&file).expect("written");
     fs::remove_file(&file).expect("it was there");
@@ -99,7 +98,7 @@ fn what_a_test_leaves_is_named_and_gone() {
 #[test]
 fn of_a_flood_both_ends_are_kept_and_the_loss_is_said() {
     let run = runner(&["floods::warm"]);
-    assert_eq!(run.ends(), ["FAIL behaviour floods::warm"], "{}", run.stderr);
+    assert_eq!(run.ends(), ["FAIL behaviour floods::warm"], "{run}");
     let output = run.output();
     assert!(output.len() < 20 << 20, "{} bytes", output.len());
     let text = String::from_utf8_lossy(&output);
@@ -132,7 +131,7 @@ fn output_is_whole_and_in_order_whoever_wrote_it() {
 fn without_capture_output_goes_where_the_runners_goes() {
     let run = runner(&["writes_in_every_way::warm", "--no-capture"]);
     assert!(run.stdout.contains("1 to stdout\n") && run.stdout.contains("3 from a child\n"));
-    assert!(run.stderr.contains("2 to stderr\n"), "{}", run.stderr);
+    assert!(run.stderr.contains("2 to stderr\n"), "{run}");
 }
 
 #[test]
@@ -171,9 +170,9 @@ fn a_test_finds_what_cargo_and_nextest_would_give_it() {
 
 #[test]
 fn one_supervisor_a_slot_serves_every_binary() {
-    let run = runner(&["-j1", "tells_its_parent", "--backend", "warm"]);
+    let run = runner(&["-j1", "-E", "test(tells_its_parent) and backend(warm)"]);
     let parents: BTreeSet<&str> =
-        run.stderr.lines().filter_map(|line| line.trim().strip_prefix("parent ")).collect();
-    assert_eq!(run.ends().len(), 2, "{}", run.stderr);
-    assert_eq!(parents.len(), 1, "{}", run.stderr);
+        run.stdout.lines().filter_map(|line| line.trim().strip_prefix("parent ")).collect();
+    assert_eq!(run.ends().len(), 2, "{run}");
+    assert_eq!(parents.len(), 1, "{run}");
 }

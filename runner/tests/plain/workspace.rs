@@ -1,5 +1,6 @@
 //! A cargo workspace of one package whose tests know nothing of the runner, made once for all tests.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -139,21 +140,35 @@ pub(crate) fn runner_with(arguments: &[&str], variables: &[(&str, &str)]) -> Run
 }
 
 impl Run {
-    /// The lines that tell how cases ended: the words before and after the case's name.
+    /// How each case ended: `WORD suite test::backend`.
     pub(crate) fn ends(&self) -> Vec<String> {
-        let told = self.stderr.lines().chain(self.stdout.lines());
-        let mut ends: Vec<String> = told.filter_map(end).collect();
+        let mut ends: Vec<String> = self.stdout.lines().filter_map(end).collect();
         ends.sort();
         ends
     }
 
-    /// The output file of the only case that has one.
-    pub(crate) fn output(&self) -> Vec<u8> {
-        let told = self.stderr.lines().chain(self.stdout.lines());
-        let line = told.filter_map(|line| line.trim().strip_prefix("output: ")).next();
-        let name = line.unwrap_or_else(|| panic!("no output: {}{}", self.stdout, self.stderr));
+    /// The file that the first line with such a beginning names.
+    pub(crate) fn file(&self, beginning: &str) -> Vec<u8> {
+        let mut lines = self.stdout.lines();
+        let line = lines.find_map(|line| line.trim().strip_prefix(beginning));
+        let name = line.unwrap_or_else(|| panic!("no {beginning}: {self}"));
         let name = name.split(',').next().expect("a name");
         fs::read(folder().join(name)).expect("it was written")
+    }
+
+    /// What the only case wrote.
+    pub(crate) fn output(&self) -> Vec<u8> {
+        self.file("output: ")
+    }
+}
+
+impl fmt::Display for Run {
+    /// Not all of a flood.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in self.stderr.lines().chain(self.stdout.lines()) {
+            writeln!(f, "{line:.200}")?;
+        }
+        Ok(())
     }
 }
 
