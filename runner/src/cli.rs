@@ -3,6 +3,7 @@
 //! What needs the manifest to be understood (names of backends, filtersets, profiles) is still
 //! text here; `choice` resolves it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use runner_core::manifest::{CaptureMode, FailFast, Terminate, Threads};
 use runner_core::outcome::{FlakyPolicy, LeakPolicy};
 use runner_core::protocol::Resources;
 
+use crate::contain::{Contain, TakeTerminal};
 use crate::reap::{Look, Mode, Reap};
 
 /// Runs every test of a suite once for every backend that the manifest names.
@@ -63,6 +65,8 @@ pub enum Command {
     Triage(TriageFlags),
     /// Remove what killed runners could not: processes, temporary folders
     Reap(ReapFlags),
+    /// Run any command so that nothing of it is left, with a bound and a hang report
+    Contain(ContainFlags),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -180,6 +184,62 @@ pub struct TriageFlags {
     #[arg(long, value_name = "PATH")]
     pub manifest: Option<PathBuf>,
 }
+
+/// Flags of `contain`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = CONTAIN_HELP)]
+pub struct ContainFlags {
+    /// End it after so many seconds, with a hang report
+    #[arg(short = 't', long, value_name = "S", value_parser = seconds)]
+    timeout: Option<Duration>,
+    /// Between the request to end (SIGINT) and SIGKILL, in seconds
+    #[arg(short = 'g', long, value_name = "S", default_value = "5", value_parser = seconds)]
+    grace: Duration,
+    /// What it means that it succeeded but left processes
+    #[arg(long, value_name = "MEANING", default_value = "warn")]
+    leak: LeakFlag,
+    /// What is alive so many seconds after its first process ended is left behind
+    #[arg(long, value_name = "S", default_value = "0.1", value_parser = seconds)]
+    leak_timeout: Duration,
+    /// End it if it has more processes than this at one time; 0 is no limit
+    #[arg(long, value_name = "N", default_value = "0")]
+    max_processes: u32,
+    /// Write hang reports into this file, not to stderr
+    #[arg(long, value_name = "PATH")]
+    report: Option<PathBuf>,
+    /// The command and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
+    command: Vec<OsString>,
+}
+
+const CONTAIN_HELP: &str = "\
+When the command's first process ends, everything else that it started is listed and ended, whatever
+it did to its session, its group or its fds. When time is over, or at SIGTERM, there is a hang report
+first: every process and what each of its threads was doing; SIGUSR1 asks for one in between.
+Whoever kills `contain` itself kills all of it. stdin, stdout and stderr are the command's own; as
+a job of its own in a terminal, so are Ctrl-C and Ctrl-Z.
+
+Examples:
+  runner contain -- make check
+  runner contain --timeout 60 --leak fail -- ./integration-tests
+  CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='runner contain --' cargo test
+
+As a wrapper script of nextest, in .config/nextest.toml:
+  experimental = [\"wrapper-scripts\"]
+  [scripts.wrapper.contain]
+  command = \"runner contain --leak fail --\"
+  [[profile.default.scripts]]
+  filter = \"all()\"
+  run-wrapper = \"contain\"
+
+Exit codes: the command's own, or, if it was ended by a signal, that signal; 124 it took too long,
+123 it succeeded but left processes and --leak is fail, 122 it had too many processes, 127 there is
+no such program, 126 it cannot be executed, 125 contain itself failed.";
 
 /// Flags of `reap`.
 #[derive(Clone, Debug, Args)]
@@ -332,10 +392,34 @@ impl RunFlags {
 
     /// What a leak means, if anything was said about it.
     pub fn leak(&self) -> Option<LeakPolicy> {
-        self.leak.map(|flag| match flag {
-            LeakFlag::Fail => LeakPolicy::Fail,
-            LeakFlag::Warn => LeakPolicy::Warn,
-        })
+        self.leak.map(LeakFlag::policy)
+    }
+}
+
+impl ContainFlags {
+    /// The command and its bounds.
+    pub fn contain(&self) -> Contain {
+        Contain {
+            command: self.command.clone(),
+            env: Vec::new(),
+            cwd: None,
+            timeout: self.timeout,
+            grace: self.grace,
+            leak_after: self.leak_timeout,
+            leak: self.leak.policy(),
+            max_processes: self.max_processes,
+            report: self.report.clone(),
+            terminal: TakeTerminal::IfAlone,
+        }
+    }
+}
+
+impl LeakFlag {
+    fn policy(self) -> LeakPolicy {
+        match self {
+            Self::Fail => LeakPolicy::Fail,
+            Self::Warn => LeakPolicy::Warn,
+        }
     }
 }
 
@@ -395,9 +479,10 @@ fn factor(text: &str) -> Result<f64, String> {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse::<f64>().ok();
+    // More than that is no bound, and not every clock can count it.
+    let seconds = text.parse::<f64>().ok().filter(|seconds| *seconds <= 1e9);
     let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    duration.ok_or_else(|| "a number of seconds".to_owned())
+    duration.ok_or_else(|| "a number of seconds, at most 1e9".to_owned())
 }
 
 fn max_fail(text: &str) -> Result<MaxFail, String> {

@@ -11,6 +11,7 @@ pub mod cargo;
 pub mod catalogue;
 pub mod choice;
 pub mod cli;
+pub mod contain;
 pub mod discover;
 pub mod durations;
 pub mod execute;

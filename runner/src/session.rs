@@ -22,7 +22,7 @@ use crate::execute::{self, KeepOutput, Limits, RawOutput};
 use crate::exit::{Exit, Failure, warn};
 use crate::report::{Context, Reporter, Tally, View};
 use crate::store::{KEEP, Log, Store, StoreError};
-use crate::{catalogue, triage};
+use crate::{catalogue, contain, triage};
 
 /// Room for the captured output of one attempt.
 const CAPTURE_LIMIT_BYTES: usize = 16 << 20;
@@ -42,6 +42,7 @@ pub fn execute(cli: Cli) -> ExitCode {
         Command::Run(flags) => run(&flags),
         Command::List(flags) => list(&flags),
         Command::Triage(flags) => triage(&flags),
+        Command::Contain(flags) => return contain::contain(&flags.contain()).end(),
         Command::Reap(flags) => Ok(reap(&flags)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "runner", &mut io::stdout());

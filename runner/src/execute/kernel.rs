@@ -68,6 +68,22 @@ pub(crate) fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Ends this process by a signal, without a core file: somebody else has died of it already.
+/// Returns if that signal ends nobody.
+pub(crate) fn die_of(signal: i32) {
+    let _ = nix::sys::prctl::set_dumpable(false);
+    let Ok(signal) = Signal::try_from(signal) else {
+        return;
+    };
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: installs no handler.
+    let _ = unsafe { sigaction(signal, &default) };
+    let mut set = SigSet::empty();
+    set.add(signal);
+    let _ = nix::sys::signal::raise(signal);
+    let _ = set.thread_unblock();
+}
+
 /// Takes a write lease on a file (`fcntl(2)`), until it is closed: granted only if there is no
 /// other open file description of it on this machine, mapped ones included.
 ///

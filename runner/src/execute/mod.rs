@@ -21,7 +21,11 @@ mod supervisor;
 mod wakeup;
 
 pub use run::{
-    ExecuteError, Harness, KeepOutput, Limits, RawOutput, RunEnd, SILENCE_LIMIT, SuiteBinary, Summary, run,
+    ExecuteError, Harness, KeepOutput, Limits, RawOutput, RunEnd, SILENCE_LIMIT, SuiteBinary,
+    Summary, run,
 };
 
-pub(crate) use kernel::{lease_for_writing, pidfd_of, pidfd_open, pidfd_signal, spawn_bound};
+pub(crate) use kernel::{
+    die_of, lease_for_writing, pidfd_of, pidfd_open, pidfd_signal, spawn_bound,
+};
+pub(crate) use orphans::Orphans;

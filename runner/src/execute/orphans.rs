@@ -20,7 +20,7 @@ use super::kernel;
 const ROUNDS: usize = 8;
 
 /// Who among our children is not ours to kill.
-pub(super) struct Orphans {
+pub(crate) struct Orphans {
     /// Children from before the run (a shell may have left some before its `exec`).
     strangers: BTreeSet<i32>,
     /// Orphans that did not die of SIGKILL in time. Not waited for, but still killed when seen.
@@ -29,7 +29,7 @@ pub(super) struct Orphans {
 
 impl Orphans {
     /// Makes this process the reaper of whatever is orphaned below it.
-    pub(super) fn adopt_all() -> io::Result<Self> {
+    pub(crate) fn adopt_all() -> io::Result<Self> {
         kernel::keep_zombies()?;
         nix::sys::prctl::set_child_subreaper(true)?;
         let strangers = process::children(own_pid()).into_iter().collect();
@@ -38,7 +38,7 @@ impl Orphans {
 
     /// Kills and reaps orphans. Returns those it saw last: if there are none, there are none.
     /// Otherwise some may just have died and left others; sweep again.
-    pub(super) fn sweep(&mut self, supervisors: &BTreeSet<i32>) -> Vec<i32> {
+    pub(crate) fn sweep(&mut self, supervisors: &BTreeSet<i32>) -> Vec<i32> {
         let mut seen = Vec::new();
         for _ in 0..ROUNDS {
             seen = self.sweep_once(supervisors);
@@ -50,7 +50,7 @@ impl Orphans {
     }
 
     /// Stops waiting for these.
-    pub(super) fn give_up(&mut self, orphans: &[i32]) {
+    pub(crate) fn give_up(&mut self, orphans: &[i32]) {
         self.survivors.extend(orphans);
     }
 

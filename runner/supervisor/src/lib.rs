@@ -52,12 +52,34 @@ use runner_core::protocol::Attempt;
 pub use fork::inherited;
 pub use serve::{fork_supervisor, serve};
 
+/// What a supervisor's attempts have to do with the terminal of whoever started it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terminal {
+    /// Nothing: the supervisor is a session of its own, which has none.
+    None,
+    /// It is theirs: the supervisor stays in the session, in a process group of its own. When the
+    /// terminal stops the first process, that counts as [`ToSupervisor::Pause`], so
+    /// [`FromSupervisor::Paused`] comes without having been asked for; at
+    /// [`ToSupervisor::Resume`] the first process is the foreground job again if the group of
+    /// whoever started the supervisor is.
+    ///
+    /// [`ToSupervisor::Pause`]: runner_core::protocol::ToSupervisor::Pause
+    /// [`ToSupervisor::Resume`]: runner_core::protocol::ToSupervisor::Resume
+    /// [`FromSupervisor::Paused`]: runner_core::protocol::FromSupervisor::Paused
+    Shared,
+}
+
 /// What the first process of an attempt does: the part of a supervisor that is its user's.
 pub trait FirstProcess {
     /// Called once, in the supervisor, before its first fork: for what every attempt would do
     /// again. Threads that it starts have ended when it returns.
     fn prepare(&mut self, memory: &'static Memory) {
         let _ = memory;
+    }
+
+    /// What the attempts have to do with the terminal.
+    fn terminal(&self) -> Terminal {
+        Terminal::None
     }
 
     /// fds above 2 that the first process keeps; all others are closed in it.

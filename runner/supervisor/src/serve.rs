@@ -26,7 +26,7 @@ use runner_core::protocol::{
 use crate::life::{Action, Input, Life};
 use crate::redirect::Redirect;
 use crate::subtree::{self, Reaped};
-use crate::{FirstProcess, fork};
+use crate::{FirstProcess, Terminal, fork};
 
 /// Serves attempts until whoever plays the runner is gone; then ends what runs, and returns.
 ///
@@ -41,7 +41,7 @@ pub fn serve(
     mut first: impl FirstProcess,
 ) -> Result<(), ProtocolError> {
     let runner = pidfd_of_parent()?;
-    let stdin = become_supervisor()?;
+    let stdin = become_supervisor(first.terminal())?;
     let ends = watch_children()?;
     let memory: &'static Memory = Box::leak(Box::new(memory));
     first.prepare(memory);
@@ -481,11 +481,14 @@ fn timeout(until: Option<Instant>) -> PollTimeout {
 
 /// A session of its own, every orphan of its subtree adopted, nothing to read on stdin; what stdin
 /// was comes back.
-fn become_supervisor() -> io::Result<OwnedFd> {
-    match setsid() {
-        // The runner has done it already.
-        Ok(_) | Err(Errno::EPERM) => {}
-        Err(error) => return Err(error.into()),
+fn become_supervisor(terminal: Terminal) -> io::Result<OwnedFd> {
+    match terminal {
+        Terminal::None => match setsid() {
+            // The runner has done it already.
+            Ok(_) | Err(Errno::EPERM) => {}
+            Err(error) => return Err(error.into()),
+        },
+        Terminal::Shared => setpgid(Pid::from_raw(0), Pid::from_raw(0))?,
     }
     prctl::set_child_subreaper(true)?;
     let _ = prctl::set_name(c"supervisor");
