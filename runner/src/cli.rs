@@ -52,7 +52,7 @@ Filtersets (-E) know all() none() default() test() binary() binary_id() package(
 backend() mark(), matched by =equal ~contained /regex/ #glob, joined by and or not - ( ).
 
 Exit codes: 0 ok, 100 a case failed, 4 no tests, 2 usage, 94 filterset, 96 setup, 101 build,
-102 metadata, 104 listing.";
+102 metadata, 104 listing, 128 + N nothing failed but signal N ended the run.";
 
 /// What to do.
 #[derive(Debug, Subcommand)]

@@ -225,6 +225,8 @@ pub enum Action {
     Forgo {
         /// Which.
         case: usize,
+        /// The time it is not tried.
+        turn: Turn,
     },
     /// Say why nothing more is started.
     Announce(Cut),
@@ -280,7 +282,6 @@ pub struct Plan {
     slots: Vec<Slot>,
     stage: Stage,
     failures: usize,
-    interrupts: usize,
     /// The first step, moved on by what must not count.
     started: Option<Instant>,
     bounds: Bounds,
@@ -332,7 +333,6 @@ impl Plan {
             slots: vec![Slot::Vacant; bounds.slots.min(jobs.len())],
             stage: Stage::Full,
             failures: 0,
-            interrupts: 0,
             started: None,
             jobs,
             bounds,
@@ -439,11 +439,6 @@ impl Plan {
         self.stage
     }
 
-    /// Whether somebody asked for the end of the run, and not just its own limits.
-    pub fn is_interrupted(&self) -> bool {
-        self.interrupts > 0
-    }
-
     fn on_opened(&mut self, slot: usize, actions: &mut Vec<Action>) {
         if let Slot::Opening { case, .. } = self.slots[slot] {
             let suite = self.put_back(case, actions);
@@ -475,11 +470,11 @@ impl Plan {
 
     /// What has been tried before keeps the verdict it has; the rest gets one.
     fn abandon(&mut self, suite: usize, now: Instant, actions: &mut Vec<Action>) {
-        let jobs = &self.jobs;
+        let (jobs, turns) = (&self.jobs, &self.turns);
         self.waiting.retain(|(_, case)| {
             let is_its = jobs[*case].suite == suite;
             if is_its {
-                actions.push(Action::Forgo { case: *case });
+                actions.push(Action::Forgo { case: *case, turn: turns[*case] });
                 self.failures += 1;
             }
             !is_its
@@ -488,7 +483,7 @@ impl Plan {
             let turn = self.turns[case];
             actions.push(match turn.attempt {
                 1 => Action::Abandon { case, turn },
-                _ => Action::Forgo { case },
+                _ => Action::Forgo { case, turn },
             });
             self.failures += 1;
         }
@@ -574,7 +569,6 @@ impl Plan {
     }
 
     fn on_interrupted(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        self.interrupts += 1;
         let stage = match self.stage {
             Stage::Full | Stage::Draining => Stage::Asked,
             Stage::Asked => Stage::Killed,
@@ -610,7 +604,8 @@ impl Plan {
         for case in &queued {
             self.queue.remove(self.lane(*case), self.candidate(*case));
         }
-        actions.extend(waiting.chain(queued).map(|case| Action::Forgo { case }));
+        let forgo = |case: usize| Action::Forgo { case, turn: self.turns[case] };
+        actions.extend(waiting.chain(queued).map(forgo));
     }
 
     /// Tells a running slot how far the run has been asked to end.
@@ -839,7 +834,7 @@ impl Plan {
     /// The case of an `Opening` slot is free again. Returns its suite.
     fn put_back(&mut self, case: usize, actions: &mut Vec<Action>) -> usize {
         if self.stage != Stage::Full && self.turns[case].attempt > 1 {
-            actions.push(Action::Forgo { case });
+            actions.push(Action::Forgo { case, turn: self.turns[case] });
         } else {
             self.enqueue(case);
         }

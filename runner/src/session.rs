@@ -18,7 +18,7 @@ use crate::choice::{Bounds, Choice, Setting};
 use crate::cli::{Cli, Command, ListFlags, ListFormat, ReapFlags, RunFlags, TriageFlags};
 use crate::discover::{Discovered, discover};
 use crate::durations::Durations;
-use crate::execute::{self, KeepOutput, Limits, RawOutput};
+use crate::execute::{self, KeepOutput, Limits, RawOutput, RunEnd, Summary};
 use crate::exit::{Exit, Failure, warn};
 use crate::report::{Context, Reporter, Tally, View};
 use crate::store::{KEEP, Log, Store, StoreError};
@@ -151,11 +151,12 @@ fn recorded(
     let ended = execute::run(&found.binaries, found.cases, &limits, &mut |event| {
         audience.on_event(event);
     });
-    let (not_started, problems, failure) = match ended {
-        Ok(summary) => (summary.not_started, summary.problems, None),
-        Err(error) => (0, Vec::new(), Some(no_run(&error))),
+    let (summary, failure) = match ended {
+        Ok(summary) => (summary, None),
+        Err(error) => (Summary::default(), Some(no_run(&error))),
     };
-    let exit = faults.unless(audience.exit(not_started));
+    let Summary { not_started, end, problems } = summary;
+    let exit = faults.unless(audience.exit(not_started, end));
     audience.on_event(&Event::RunFinished {
         duration: clock.elapsed(),
         backends: audience.tally.backends().to_vec(),
@@ -184,8 +185,14 @@ impl Audience {
         self.reporter.on_event(event);
     }
 
-    fn exit(&self, not_started: usize) -> Exit {
-        if self.tally.failed() > 0 || not_started > 0 { Exit::TestFailure } else { Exit::Success }
+    fn exit(&self, not_started: usize, end: RunEnd) -> Exit {
+        let is_whole = not_started == 0 && self.tally.interrupted() == 0;
+        match end {
+            _ if self.tally.failed() > 0 => Exit::TestFailure,
+            RunEnd::Interrupted { signal } => Exit::Interrupted { signal },
+            RunEnd::ByItself if is_whole => Exit::Success,
+            RunEnd::ByItself => Exit::TestFailure,
+        }
     }
 
     fn close(self) {
@@ -215,7 +222,8 @@ impl Faults {
     /// A failed case is worse, everything else is not.
     fn unless(self, exit: Exit) -> Exit {
         match (self, exit) {
-            (Self::None, exit) | (Self::Listing, exit @ Exit::TestFailure) => exit,
+            (Self::None, exit)
+            | (Self::Listing, exit @ (Exit::TestFailure | Exit::Interrupted { .. })) => exit,
             (
                 Self::Listing,
                 Exit::Success

@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::{FlakyPolicy, Outcome, Policy, Standing};
+use crate::protocol::{Process, ResourceDelta};
 
 /// Version of everything in this module, as the first line of a recorded run says it.
 pub const EVENT_VERSION: u32 = 2;
@@ -82,6 +83,8 @@ pub enum Event {
     RetryForgone {
         /// The case.
         case: CaseName,
+        /// Which round of stress its last attempt belongs to, from 1.
+        round: u32,
     },
     /// Nothing more is started, for a reason of the run's own.
     RunCut {
@@ -145,6 +148,10 @@ pub struct Finished {
     pub output: Option<PathBuf>,
     /// Hang report, a file name in the run's folder.
     pub hang_report: Option<PathBuf>,
+    /// Processes that were left and may be.
+    pub allowed_leaks: Vec<Process>,
+    /// What it left beside processes, if that was asked for.
+    pub resources: Option<ResourceDelta>,
     /// The arguments of `runner` that run this case again.
     pub again: String,
     /// The attempt's seed.

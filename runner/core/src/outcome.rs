@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{Done, End, Facts, Process, Stopped};
+use crate::protocol::{DetachedPanic, Done, End, Facts, Process, Stopped};
 
 /// How an attempt ended. Closed: a new outcome breaks every reader until it is decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -231,6 +231,25 @@ pub fn judge(facts: &Facts, expectation: &Expectation) -> Outcome {
 }
 
 fn verdict(facts: &Facts) -> Outcome {
+    if let Some(count) = facts.too_many_processes {
+        let message = format!("had {count} processes at once: more than `max-processes`");
+        return Outcome::Fail { message, location: None };
+    }
+    match (first_process(facts), facts.detached_panics.as_slice()) {
+        (Outcome::Pass | Outcome::Leak { .. }, [panic, ..]) => detached(panic),
+        (outcome, _) => outcome,
+    }
+}
+
+/// Nobody joined the thread, so nobody could know: the body's pass says nothing of it.
+fn detached(DetachedPanic { pid, thread, message, location }: &DetachedPanic) -> Outcome {
+    Outcome::Fail {
+        message: format!("thread `{thread}` (pid {pid}), which nobody joined: {message}"),
+        location: Some(location.clone()),
+    }
+}
+
+fn first_process(facts: &Facts) -> Outcome {
     match facts.stopped {
         Some(Stopped::Deadline) => return Outcome::Timeout,
         Some(Stopped::Interrupted) => return Outcome::Interrupted,
@@ -281,4 +300,116 @@ fn expected_failure(outcome: Outcome, reason: &str, strict: bool) -> Outcome {
 pub fn signal_name(number: i32) -> String {
     nix::sys::signal::Signal::try_from(number)
         .map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn facts(end: End, done: Option<Done>) -> Facts {
+        Facts {
+            end,
+            done,
+            duration: Duration::ZERO,
+            stopped: None,
+            leaks: Vec::new(),
+            unkillable: Vec::new(),
+            hang: None,
+            cpu_time: Duration::ZERO,
+            detached_panics: Vec::new(),
+            too_many_processes: None,
+            resources: None,
+            allowed_leaks: Vec::new(),
+            last_events: Vec::new(),
+        }
+    }
+
+    fn process() -> Process {
+        Process {
+            pid: 7,
+            parent: 1,
+            name: "sleep".into(),
+            command: "sleep 9".into(),
+            state: 'S',
+            age: Duration::from_millis(1500),
+            threads: Vec::new(),
+            fds: Vec::new(),
+        }
+    }
+
+    fn panic() -> DetachedPanic {
+        DetachedPanic {
+            pid: 7,
+            thread: "pump".into(),
+            message: "no more".into(),
+            location: "a.rs:1:2".into(),
+        }
+    }
+
+    #[test]
+    fn every_end_has_its_word() {
+        let pass = || facts(End::Exited(0), Some(Done::Passed));
+        let stopped = |stopped| Facts { stopped: Some(stopped), ..pass() };
+        for (facts, expected) in [
+            (pass(), "PASS"),
+            (facts(End::Exited(3), Some(Done::Passed)), "FAIL"),
+            (facts(End::Exited(0), None), "EXITED EARLY"),
+            (facts(End::Signalled(11), Some(Done::Passed)), "SIGNALLED"),
+            (stopped(Stopped::Deadline), "TIMEOUT"),
+            (stopped(Stopped::Interrupted), "INTERRUPTED"),
+            (Facts { leaks: vec![process()], ..pass() }, "LEAK"),
+            (Facts { allowed_leaks: vec![process()], ..pass() }, "PASS"),
+            (Facts { unkillable: vec![process()], ..pass() }, "RUNNER FAULT"),
+            (Facts { detached_panics: vec![panic()], ..pass() }, "FAIL"),
+            (Facts { detached_panics: vec![panic()], ..stopped(Stopped::Deadline) }, "TIMEOUT"),
+            (Facts { too_many_processes: Some(600), ..facts(End::Signalled(9), None) }, "FAIL"),
+        ] {
+            assert_eq!(judge(&facts, &Expectation::Pass).word(), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_told_names_who_did_it() {
+        let pass = || facts(End::Exited(0), Some(Done::Passed));
+        let told = |facts: Facts| judge(&facts, &Expectation::Pass).detail();
+        let leak = told(Facts { leaks: vec![process()], ..pass() });
+        assert_eq!(leak, "left sleep `sleep 9` (pid 7, 1.5 s old)");
+        let detached = told(Facts { detached_panics: vec![panic()], ..pass() });
+        let expected = "panicked at a.rs:1:2: thread `pump` (pid 7), which nobody joined: no more";
+        assert_eq!(detached, expected);
+    }
+
+    #[test]
+    fn an_expected_failure_is_one_and_an_unexpected_pass_is_said() {
+        let pass = || facts(End::Exited(0), Some(Done::Passed));
+        let expected = |strict| Expectation::Fail { reason: "issue 7".into(), strict };
+        let interrupted = Facts { stopped: Some(Stopped::Interrupted), ..pass() };
+        let failed = facts(End::Exited(0), Some(Done::Failed { message: "no".into() }));
+        for (facts, strict, expected_word, standing) in [
+            (failed.clone(), false, "XFAIL", Standing::Good),
+            (failed, true, "XFAIL", Standing::Good),
+            (pass(), false, "XPASS", Standing::Good),
+            (pass(), true, "XPASS", Standing::Bad),
+            (facts(End::Signalled(11), None), true, "XFAIL", Standing::Good),
+            (interrupted, true, "INTERRUPTED", Standing::Cut),
+        ] {
+            let outcome = judge(&facts, &expected(strict));
+            assert_eq!(
+                (outcome.word(), outcome.standing(Policy::STRICT)),
+                (expected_word, standing)
+            );
+        }
+    }
+
+    #[test]
+    fn policies_decide_what_is_only_shown() {
+        let lenient =
+            Policy { leak: LeakPolicy::Warn, timeout: TimeoutPolicy::Warn, ..Policy::STRICT };
+        for outcome in [Outcome::Leak { processes: vec![process()] }, Outcome::Timeout] {
+            assert_eq!(outcome.standing(Policy::STRICT), Standing::Bad);
+            assert_eq!(outcome.standing(lenient), Standing::Good);
+        }
+    }
 }

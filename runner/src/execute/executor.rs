@@ -22,7 +22,7 @@ use runner_core::memory::{Memory, Output};
 use runner_core::outcome::{Outcome, Standing, judge};
 use runner_core::protocol::{
     Attempt, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, Process, ProcessHang, ProtocolError,
-    ToSupervisor,
+    ResourceDelta, ToSupervisor,
 };
 use runner_core::run_folder::RunFolder;
 
@@ -65,6 +65,7 @@ pub(super) struct Executor<'a> {
     /// left goes with it.
     folder: RunFolder,
     next_tick: Instant,
+    end: RunEnd,
 }
 
 /// What the executor has for a slot of the plan.
@@ -91,6 +92,15 @@ struct Verdict {
     duration: Duration,
     output: Output,
     hang: Option<Hang>,
+    allowed_leaks: Vec<Process>,
+    resources: Option<ResourceDelta>,
+}
+
+impl Verdict {
+    /// Nothing is known beside these.
+    fn bare(outcome: Outcome, duration: Duration, output: Output, hang: Option<Hang>) -> Self {
+        Self { outcome, duration, output, hang, allowed_leaks: Vec::new(), resources: None }
+    }
 }
 
 /// Why a suite has no supervisor.
@@ -148,6 +158,7 @@ impl<'a> Executor<'a> {
             wakeups,
             folder: make_folder()?,
             next_tick: Instant::now(),
+            end: RunEnd::ByItself,
         })
     }
 
@@ -161,7 +172,7 @@ impl<'a> Executor<'a> {
         result?;
         Ok(Summary {
             not_started: self.plan.not_started(),
-            end: if self.plan.is_interrupted() { RunEnd::Interrupted } else { RunEnd::ByItself },
+            end: self.end,
             problems: self.ledger.into_problems(),
         })
     }
@@ -211,6 +222,7 @@ impl<'a> Executor<'a> {
     }
 
     fn on_interrupt(&mut self, signal: i32, now: Instant) {
+        self.end = RunEnd::Interrupted { signal };
         let answer = match self.plan.stage() {
             Stage::Full | Stage::Draining => Interrupt::Ask,
             Stage::Asked | Stage::Killed | Stage::GivenUp => Interrupt::Kill,
@@ -365,7 +377,11 @@ impl<'a> Executor<'a> {
         let case = &self.cases[running.case];
         let outcome = judge(&facts, &case.expectation);
         let output = Output { last_events: facts.last_events, ..self.output(slot, &outcome) };
-        let verdict = Verdict { outcome, duration: facts.duration, output, hang: facts.hang };
+        let verdict = Verdict {
+            allowed_leaks: facts.allowed_leaks,
+            resources: facts.resources,
+            ..Verdict::bare(outcome, facts.duration, output, facts.hang)
+        };
         let ending = self.note_end(&running, slot, verdict);
         let supervisor = if facts.unkillable.is_empty() {
             self.fitness(id, slot)
@@ -491,7 +507,7 @@ impl<'a> Executor<'a> {
         };
         let output = self.output(slot, &outcome);
         let duration = now.saturating_duration_since(running.started);
-        self.note_end(&running, slot, Verdict { outcome, duration, output, hang });
+        self.note_end(&running, slot, Verdict::bare(outcome, duration, output, hang));
         // Whoever survived SIGKILL may still write into it.
         self.slots[slot].memory = None;
         self.step(Fact::Cleared { slot }, now);
@@ -515,8 +531,8 @@ impl<'a> Executor<'a> {
             Action::Reject { slot } => self.reject(slot, now),
             Action::GiveUp { slot } => self.give_up(slot, now),
             Action::Abandon { case, turn } => self.abandon(case, turn),
-            Action::Forgo { case } => {
-                self.ledger.note(Event::RetryForgone { case: self.cases[case].name() });
+            Action::Forgo { case, turn: Turn { round, .. } } => {
+                self.ledger.note(Event::RetryForgone { case: self.cases[case].name(), round });
             }
             Action::Announce(cause) => self.ledger.note(Event::RunCut { cause }),
         }
@@ -636,13 +652,13 @@ impl<'a> Executor<'a> {
         self.ledger.note(started(self.cases[case].name(), turn, 0));
         let running = Running { case, turn, started: now };
         let duration = Duration::ZERO;
-        let verdict = Verdict { outcome, duration, output: Output::default(), hang: None };
+        let verdict = Verdict::bare(outcome, duration, Output::default(), None);
         self.note_end(&running, 0, verdict);
     }
 
     /// Returns what that means for the plan, which is still to be told.
     fn note_end(&mut self, running: &Running, slot: usize, verdict: Verdict) -> Ending {
-        let Verdict { outcome, duration, output, hang } = verdict;
+        let Verdict { outcome, duration, output, hang, allowed_leaks, resources } = verdict;
         let case = &self.cases[running.case];
         let Turn { round, attempt } = running.turn;
         let seed = running.turn.seed(self.limits.seed);
@@ -658,6 +674,8 @@ impl<'a> Executor<'a> {
             duration,
             output: None,
             hang_report: None,
+            allowed_leaks,
+            resources,
             again: self.limits.again.arguments(case, seed),
             seed,
         };

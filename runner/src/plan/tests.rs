@@ -421,7 +421,10 @@ fn an_end_of_the_run_forgoes_retries_that_wait_and_says_so() {
     let (mut plan, now) = running(vec![retried(2, SECOND), job(0)], bounds(1));
     plan.step(ended(0, Ending::Bad), now);
     let actions = plan.step(Fact::Interrupted, now);
-    assert_eq!(actions, [Action::Ask { slot: 0 }, Action::Forgo { case: 0 }]);
+    assert_eq!(
+        actions,
+        [Action::Ask { slot: 0 }, Action::Forgo { case: 0, turn: Turn { round: 1, attempt: 2 } }]
+    );
     assert_eq!(plan.step(ended(0, Ending::Cut), now), [Action::Close { slot: 0 }]);
     assert_eq!((plan.is_over(), plan.not_started()), (true, 0));
 }
@@ -432,7 +435,10 @@ fn an_interrupt_forgoes_the_retry_that_a_slot_is_being_opened_for() {
     let gone = Fact::Ended { slot: 0, ending: Ending::Bad, supervisor: Afterwards::Gone };
     assert_eq!(plan.step(gone, now), [Action::Open { slot: 0, suite: 0 }]);
     let actions = plan.step(Fact::Interrupted, now);
-    assert_eq!(actions, [Action::Forgo { case: 0 }, Action::Close { slot: 0 }]);
+    assert_eq!(
+        actions,
+        [Action::Forgo { case: 0, turn: Turn { round: 1, attempt: 2 } }, Action::Close { slot: 0 }]
+    );
     assert!(plan.is_over());
 }
 
@@ -456,7 +462,6 @@ fn immediate_termination_asks_what_runs_to_end() {
     let cut = Cut::MaxFail { failures: 1, running: CutRunning::Asked };
     let expected = [Action::Announce(cut), Action::Ask { slot: 1 }, Action::Close { slot: 0 }];
     assert_eq!(actions, expected);
-    assert!(!plan.is_interrupted(), "nobody asked for it");
     plan.step(ended(1, Ending::Cut), now);
     assert_eq!((plan.is_over(), plan.not_started()), (true, 1));
 }
@@ -856,9 +861,8 @@ impl Chaos {
                 self.over[case].push(turn);
                 self.abandoned += 1;
             }
-            Action::Forgo { case } => {
-                let round = self.over[case].last().map_or(1, |turn| turn.round + 1);
-                self.over[case].push(Turn { round, attempt: u32::MAX });
+            Action::Forgo { case, turn } => {
+                self.over[case].push(Turn { attempt: turn.attempt - 1, ..turn });
                 self.forgone += 1;
             }
             Action::Announce(_) => {}
@@ -896,7 +900,7 @@ impl Chaos {
             let expected: Vec<u32> = (1..).take(rounds.len()).collect();
             assert_eq!(rounds, expected, "seed {seed}, case {case}");
             let tries = self.jobs[case].retries.count + 1;
-            assert!(over.iter().all(|turn| turn.attempt <= tries || turn.attempt == u32::MAX));
+            assert!(over.iter().all(|turn| turn.attempt <= tries));
         }
         if self.plan.stage() == Stage::Full && self.abandoned + self.forgone == 0 {
             let rounds = match self.bounds.stress {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anstyle::Style;
 use runner_core::event::{CaseName, Cut, CutRunning, Event, Finished, Interrupt, Stress};
 use runner_core::outcome::{Outcome, Standing, signal_name};
+use runner_core::protocol::{Process, ResourceDelta};
 
 use super::excerpt::{self, Excerpt, Omitted};
 use super::style::{BAD, FAINT, GOOD, ODD, STRONG, of};
@@ -100,8 +101,8 @@ impl Lines {
                 status(out, ODD, "SLOW", format!("[>{seconds:>7.3}s] {name}"))
             }
             Event::AttemptFinished(finished) => self.finished(finished, out),
-            Event::RetryForgone { case } => {
-                let name = self.name(case, 1);
+            Event::RetryForgone { case, round } => {
+                let name = self.name(case, *round);
                 status(out, ODD, "NO RETRY", format!("{name}: the run ends before"))
             }
             Event::RunCut { cause } => status(out, BAD, "Canceling", why_cut(*cause)),
@@ -129,7 +130,9 @@ impl Lines {
     }
 
     fn finished(&mut self, finished: &Finished, out: &mut Vec<u8>) -> io::Result<()> {
-        let is_plain = finished.outcome == Outcome::Pass && finished.attempt == 1;
+        let is_plain = finished.outcome == Outcome::Pass
+            && finished.attempt == 1
+            && leftovers(finished).is_empty();
         if self.told < Told::Ends && is_plain {
             return Ok(());
         }
@@ -160,6 +163,9 @@ impl Lines {
     /// What is known beyond the word, the end of the output, the beginning of the hang report.
     fn detail(&self, finished: &Finished, out: &mut Vec<u8>) -> io::Result<()> {
         for line in finished.outcome.detail().lines() {
+            indented(out, printable::line(line.as_bytes()))?;
+        }
+        for line in leftovers(finished) {
             indented(out, printable::line(line.as_bytes()))?;
         }
         let is_bad = matches!(finished.standing(), Standing::Bad | Standing::Cut);
@@ -223,6 +229,39 @@ fn word(finished: &Finished) -> String {
         (false, _) if *attempt == 1 && finished.is_last() => finished.outcome.word().to_owned(),
         (false, _) => format!("TRY {attempt} {}", finished.outcome.word()),
     }
+}
+
+/// What is left though nothing is held against the case for it.
+fn leftovers(finished: &Finished) -> Vec<String> {
+    let allowed =
+        finished.allowed_leaks.iter().map(|Process { pid, name, command, age, .. }| {
+            let age = age.as_secs_f64();
+            format!("left on purpose: {name} `{command}` (pid {pid}, {age:.1} s old)")
+        });
+    let resources = finished.resources.as_ref().map(resources).filter(|text| !text.is_empty());
+    allowed.chain(resources.map(|text| format!("left beside: {text}"))).collect()
+}
+
+/// `2 threads, 1 fd, /dev/shm/x`; less than before is said too.
+fn resources(delta: &ResourceDelta) -> String {
+    let ResourceDelta { threads, fds, children, shm, sockets } = delta;
+    let signed = |count: Option<i32>, noun: &str| match count {
+        None | Some(0) => String::new(),
+        Some(count) => {
+            let magnitude = summary::counted(count.unsigned_abs() as usize, noun);
+            if count < 0 { format!("{magnitude} less") } else { magnitude }
+        }
+    };
+    let children = match children {
+        0 => String::new(),
+        1 => "1 process".to_owned(),
+        count => format!("{count} processes"),
+    };
+    let counts = [signed(*threads, "thread"), signed(*fds, "fd"), children];
+    let names = shm.iter().map(|name| format!("/dev/shm/{name}"));
+    let names = names.chain(sockets.iter().map(|name| format!("socket {name}")));
+    let all: Vec<String> = counts.into_iter().filter(|it| !it.is_empty()).chain(names).collect();
+    all.join(", ")
 }
 
 fn after(wait: Duration) -> String {

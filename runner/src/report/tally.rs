@@ -61,7 +61,7 @@ impl Tally {
             Event::AttemptFinished(finished) => {
                 self.waiting.insert(finished.case.clone(), finished.as_ref().clone());
             }
-            Event::RetryForgone { case } => {
+            Event::RetryForgone { case, .. } => {
                 if let Some(finished) = self.waiting.remove(case) {
                     self.on_last(&finished);
                 }

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
 use runner_core::event::{
-    BackendCounts, CaseName, EVENT_VERSION, Event, Finished, Interrupt, SkipCause,
+    BackendCounts, CaseName, Cut, CutRunning, EVENT_VERSION, Event, Finished, Interrupt, SkipCause,
+    Stress,
 };
-use runner_core::outcome::{LeakPolicy, Outcome, Policy};
-use runner_core::protocol::Process;
+use runner_core::outcome::{FlakyPolicy, LeakPolicy, Outcome, Policy};
+use runner_core::protocol::{Process, ResourceDelta};
 
 use super::bar::Running;
 use super::*;
@@ -53,6 +54,8 @@ fn finished(test: &str, backend: &str, outcome: Outcome) -> Finished {
         duration: Duration::from_millis(1234),
         output: None,
         hang_report: None,
+        allowed_leaks: Vec::new(),
+        resources: None,
         again: format!("--seed 7 {test}::{backend}"),
         seed: 7,
     }
@@ -64,6 +67,19 @@ fn end(test: &str, backend: &str, outcome: Outcome) -> Event {
 
 fn skip(test: &str, backend: &str, cause: SkipCause, reason: &str) -> Event {
     Event::CaseSkipped { case: case(test, backend), cause, reason: reason.into() }
+}
+
+fn process() -> Process {
+    Process {
+        pid: 4711,
+        parent: 1,
+        name: "sleep".into(),
+        command: "sleep 1000".into(),
+        state: 'S',
+        age: Duration::from_millis(1500),
+        threads: Vec::new(),
+        fds: Vec::new(),
+    }
 }
 
 fn failure() -> Outcome {
@@ -111,16 +127,6 @@ fn a_green_run() {
 #[test]
 fn every_outcome_has_its_line_its_cell_and_its_count() {
     let needs = "needs `killable`, which `thread` does not provide";
-    let process = Process {
-        pid: 4711,
-        parent: 1,
-        name: "sleep".into(),
-        command: "sleep 1000".into(),
-        state: 'S',
-        age: Duration::from_millis(1500),
-        threads: Vec::new(),
-        fds: Vec::new(),
-    };
     let text = shown(vec![
         started(1, 14),
         skip("rpc::kill", "thread", SkipCause::Needs, needs),
@@ -140,7 +146,7 @@ fn every_outcome_has_its_line_its_cell_and_its_count() {
         end("rpc::kill", "fork", Outcome::Signalled { signal: 9 }),
         end("rpc::stop", "exec", Outcome::Timeout),
         Event::SupervisorLost { slot: 1, suite: "suites".into(), message: "it fell silent".into() },
-        end("x::leak", "exec", Outcome::Leak { processes: vec![process] }),
+        end("x::leak", "exec", Outcome::Leak { processes: vec![process()] }),
         end("x::skip", "exec", Outcome::Skipped { reason: "no network here".into() }),
         end("x::xfail", "exec", Outcome::Xfail { reason: "issue 7".into() }),
         end("x::xpass", "exec", Outcome::Xpass { strict: false }),
@@ -199,6 +205,109 @@ fn a_warned_leak_is_named_but_fails_nothing() {
     assert!(text.contains("LEAK"), "{text}");
     assert!(!text.contains("again:"), "{text}");
     assert!(text.contains("1 case run: 1 passed (1 leaky)"), "{text}");
+}
+
+/// One of several tries; the last one has no wait after it.
+fn tried(test: &str, attempt: u32, wait: Option<Duration>, outcome: Outcome) -> Event {
+    Event::AttemptFinished(Box::new(Finished {
+        attempt,
+        attempts: 3,
+        retry: wait,
+        ..finished(test, "exec", outcome)
+    }))
+}
+
+#[test]
+fn tries_are_told_and_only_the_last_one_counts() {
+    let (at_once, later) = (Some(Duration::ZERO), Some(Duration::from_millis(1500)));
+    let text = shown(vec![
+        started(1, 5),
+        tried("a::flaky", 1, at_once, failure()),
+        tried("a::flaky", 2, later, Outcome::Timeout),
+        tried("a::flaky", 3, None, Outcome::Pass),
+        tried("a::broken", 1, at_once, failure()),
+        tried("a::broken", 2, at_once, failure()),
+        tried("a::broken", 3, None, Outcome::Signalled { signal: 11 }),
+        tried("a::at_once", 1, None, Outcome::Pass),
+        tried("a::cut", 1, later, failure()),
+        tried("a::held", 1, later, failure()),
+        Event::InterruptRequested { signal: 15, answer: Interrupt::Ask },
+        Event::RetryForgone { case: case("a::cut", "exec"), round: 1 },
+        Event::RetryForgone { case: case("a::held", "exec"), round: 1 },
+    ]);
+    assert_snapshot!(text);
+}
+
+#[test]
+fn a_flaky_pass_fails_the_run_where_the_policy_says_so() {
+    let mut flaky = Finished { attempt: 2, attempts: 2, ..finished("a::b", "exec", Outcome::Pass) };
+    flaky.policy.flaky = FlakyPolicy::Fail;
+    let text = shown(vec![started(1, 1), Event::AttemptFinished(Box::new(flaky))]);
+    assert!(text.contains("FLAKY 2/2 [   1.234s] (1/1) a::b::exec"), "{text}");
+    assert!(text.contains("again: runner --seed 7 a::b::exec"), "{text}");
+    assert!(text.contains("1 case run: 0 passed, 1 failed"), "{text}");
+}
+
+#[test]
+fn rounds_of_stress_are_counted_and_the_worst_is_shown() {
+    let round = |round, outcome| {
+        let it = Finished { round, seed: u64::from(round), ..finished("a::b", "exec", outcome) };
+        Event::AttemptFinished(Box::new(it))
+    };
+    let mut begin = started(1, 1);
+    if let Event::RunStarted { stress, .. } = &mut begin {
+        *stress = Some(Stress::Count(4));
+    }
+    let text = shown(vec![
+        begin,
+        round(1, Outcome::Pass),
+        round(2, failure()),
+        round(3, Outcome::Timeout),
+        round(4, Outcome::Pass),
+    ]);
+    assert_snapshot!(text);
+}
+
+#[test]
+fn what_is_left_beside_a_pass_is_told() {
+    let mut it = finished("a::b", "exec", Outcome::Pass);
+    it.resources = Some(ResourceDelta {
+        threads: Some(2),
+        fds: Some(-1),
+        children: 1,
+        shm: vec!["ring".into()],
+        sockets: vec!["a.sock".into()],
+    });
+    it.allowed_leaks = vec![process()];
+    let mut clean = finished("a::c", "exec", Outcome::Pass);
+    clean.resources = Some(ResourceDelta::default());
+    let events = [it, clean].map(|it| Event::AttemptFinished(Box::new(it)));
+    let text = shown_in(PathBuf::from("x"), Told::Notable, &events);
+    let expected = "left beside: 2 threads, 1 fd less, 1 process, /dev/shm/ring, socket a.sock\n";
+    assert!(text.contains(expected), "{text}");
+    assert!(text.contains("left on purpose: sleep `sleep 1000` (pid 4711, 1.5 s old)"), "{text}");
+    assert!(!text.contains("a::c"), "{text}");
+}
+
+#[test]
+fn a_run_that_ends_by_its_own_limits_says_which() {
+    let cut = |cause| shown_in(PathBuf::from("x"), Told::Ends, &[Event::RunCut { cause }]);
+    for (cause, expected) in [
+        (
+            Cut::MaxFail { failures: 1, running: CutRunning::Awaited },
+            "Canceling 1 failure: nothing more is started (max-fail)",
+        ),
+        (
+            Cut::MaxFail { failures: 2, running: CutRunning::Asked },
+            "Canceling 2 failures: ending what runs (max-fail)",
+        ),
+        (
+            Cut::GlobalTimeout { after: Duration::from_secs(90) },
+            "Canceling the run has lasted 1m 30s: ending what runs (global-timeout)",
+        ),
+    ] {
+        assert_eq!(cut(cause).trim(), expected);
+    }
 }
 
 #[test]

@@ -73,7 +73,7 @@ pub(crate) fn main() {
     };
     say(&match run(&binaries, cases, &limits(&scenario), &mut print) {
         Ok(Summary { not_started, end, problems }) => {
-            Line::Over { not_started, interrupted: end == RunEnd::Interrupted, problems }
+            Line::Over { not_started, interrupted: end != RunEnd::ByItself, problems }
         }
         Err(error) => Line::Error(error.to_string()),
     });

@@ -58,6 +58,10 @@ impl Fake {
         };
         match name.as_str() {
             "fails" => self.end(failed("as it should")),
+            "fails twice" if attempt.attempt <= 2 => {
+                self.print("hello from a failed try\n");
+                self.end(failed("not yet"));
+            }
             "tells" | "tells again" => self.end(failed(&facts_of_this_process(attempt))),
             "prints" => {
                 self.print("hello from an actor\n");
