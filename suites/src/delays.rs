@@ -13,7 +13,7 @@ use runner::Case;
 use runtime::trace::{Step, Transition, Wait};
 
 use crate::points::Choices;
-use crate::process;
+use crate::{attempt, process};
 
 /// Has all cases delayed.
 const FOR_ALL: &str = "SUITES_DELAYS";
@@ -54,7 +54,7 @@ pub(crate) fn choose(case: &Case) {
 }
 
 fn listen(transition: &Transition<'_>) {
-    runner::trace_line(format_args!("{transition}"));
+    attempt::keep_transition(transition);
     let seed = CHOSEN.load(Ordering::Relaxed);
     if let (true, Some(kind)) = (seed != 0, kind(&transition.step)) {
         wait(seed, kind, &transition.about.name);

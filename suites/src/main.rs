@@ -29,7 +29,9 @@ mod parent_death;
 mod remote_errors;
 mod root;
 mod rpc;
+mod runtime;
 mod schedules;
+mod scopes;
 mod spawning;
 mod task_start;
 mod tree_output;
@@ -38,10 +40,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     delays::install();
-    runtime::on_actor_start(attempt::label_output);
-    runtime::trace::install(attempt::keep_transition);
+    ::runtime::on_actor_start(attempt::label_output);
     runner::harness!()
-        .divert(runtime::divert)
+        .divert(::runtime::divert)
         .on_attempt_start(attempt::prepare)
         .executor(attempt::run_as_root)
         .main()
