@@ -191,6 +191,8 @@ struct Header {
     /// Counts what a watchdog may have to hear of; it waits for the next.
     bell: AtomicU32,
     done_length: AtomicU32,
+    /// The supervisor has seen what every process was doing: a handler changes that.
+    facts_taken: AtomicU32,
     stacks: AtomicU32,
     stack_count: AtomicU32,
     maps_length: AtomicU32,
@@ -286,6 +288,7 @@ impl Memory {
         }
         header.nonce.store(fresh_nonce(), Ordering::Relaxed);
         header.done_length.store(0, Ordering::Relaxed);
+        header.facts_taken.store(0, Ordering::Relaxed);
         header.stacks.store(STACKS_NONE, Ordering::Relaxed);
         header.stack_count.store(0, Ordering::Relaxed);
         header.maps_length.store(0, Ordering::Relaxed);
@@ -547,6 +550,26 @@ impl Memory {
             reader.walk(from, cursor, cursor);
         }
         reader.finish()
+    }
+
+    /// The supervisor has taken its facts: the watchdog may begin.
+    pub fn begin_report(&self) {
+        self.header().facts_taken.store(1, Ordering::Release);
+        self.ring();
+    }
+
+    /// Waits until the supervisor has taken its facts, or could have. Takes no lock and allocates
+    /// nothing.
+    pub fn wait_for_facts(&self, limit: Duration) {
+        let until = now_ns() + u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        loop {
+            let rung = self.header().bell.load(Ordering::Acquire);
+            let left = until.saturating_sub(now_ns());
+            if self.header().facts_taken.load(Ordering::Acquire) != 0 || left == 0 {
+                return;
+            }
+            self.wait_for_bell(rung, Some(Duration::from_nanos(left)));
+        }
     }
 
     /// The watchdog begins to take stacks; false if somebody did before.

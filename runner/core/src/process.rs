@@ -79,6 +79,13 @@ pub struct Brief {
     pub command: String,
 }
 
+/// Who traces a process's first thread; `None` if nobody does, or it is gone.
+pub fn tracer(pid: i32) -> Option<i32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:\t"))?;
+    tracer.parse().ok().filter(|pid| *pid != 0)
+}
+
 /// When a process started, in clock ticks since boot: with its id, what tells it from a later one.
 pub fn start_ticks(pid: i32) -> Option<u64> {
     Stat::read(&format!("/proc/{pid}")).map(|stat| stat.start_ticks)

@@ -18,7 +18,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
 use std::time::Duration;
 
-use runner_core::memory::{Memory, WatchdogDuty};
+use runner_core::memory::{Memory, Phase, WatchdogDuty};
 
 use crate::{Describe, stacks};
 
@@ -64,7 +64,7 @@ extern "C" fn run(watch: *mut c_void) -> *mut c_void {
         match watch.memory.wait_for_duty(watch.deadline) {
             WatchdogDuty::Over => break,
             WatchdogDuty::Describe => watch.describe(),
-            WatchdogDuty::Deadline if stacks::is_debugged() => stacks::pause(DEBUGGED_LOOK),
+            WatchdogDuty::Deadline if watch.is_held() => stacks::pause(DEBUGGED_LOOK),
             WatchdogDuty::Deadline => {
                 watch.report();
                 break;
@@ -77,9 +77,21 @@ extern "C" fn run(watch: *mut c_void) -> *mut c_void {
 /// How often to look whether a debugger has gone that kept the deadline.
 const DEBUGGED_LOOK: Duration = Duration::from_millis(100);
 
+/// The supervisor has the same deadline, and takes a few milliseconds for its facts.
+const FACTS_PATIENCE: Duration = Duration::from_millis(200);
+
 impl Watch {
+    /// Whether somebody debugs this process, and no outer clock has run out all the same.
+    fn is_held(&self) -> bool {
+        self.memory.phase() == Phase::Running && stacks::is_debugged()
+    }
+
     fn report(&self) {
-        if self.memory.expire() && self.memory.begin_stacks() {
+        if !self.memory.expire() {
+            return;
+        }
+        self.memory.wait_for_facts(FACTS_PATIENCE);
+        if self.memory.begin_stacks() {
             stacks::take_all(self.memory);
             self.memory.end_stacks();
             self.describe();

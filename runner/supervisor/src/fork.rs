@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid};
 
 /// Forks this process, which has one thread.
@@ -42,6 +43,16 @@ pub(crate) fn pidfd_open(pid: Pid) -> nix::Result<OwnedFd> {
     let fd = Errno::result(fd)?;
     // SAFETY: the fd is new and nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// A signal to exactly that process.
+pub(crate) fn pidfd_send(process: &OwnedFd, signal: Signal) -> nix::Result<()> {
+    let (process, signal) = (process.as_raw_fd(), signal as i32);
+    let information = std::ptr::null::<libc::siginfo_t>();
+    let call = libc::SYS_pidfd_send_signal;
+    // SAFETY: no information is given; the fd is open.
+    let sent = unsafe { libc::syscall(call, process, signal, information, 0) };
+    Errno::result(sent).map(drop)
 }
 
 /// An fd that this process inherited by number, close-on-exec from now on. To be taken once.

@@ -27,10 +27,11 @@
 //! }
 //! ```
 //!
-//! `serve` is the loop, `life` decides what happens next, `subtree` ends processes, `fork` forks,
-//! `redirect` is capture by fds. Not here: what a test is, capture where the program writes, the outcome (`runner_core::outcome::judge` makes it
-//! of the facts), and symbols: facts hold raw addresses only. This crate never defines a symbol of
-//! libc's.
+//! `serve` is the loop, `life` decides what happens next by the attempt's `clock`, `subtree` knows,
+//! stops and ends processes, `census` counts them, `fork` forks,
+//! `redirect` is capture by fds. Not here: what a test is,
+//! capture where the program writes, the outcome (`runner_core::outcome::judge` makes it of the
+//! facts), and symbols: facts hold raw addresses only. This crate never defines a symbol of libc's.
 //!
 //! # What holds
 //! - A supervisor has one thread whenever it forks, and runs at most one attempt.
@@ -38,6 +39,8 @@
 //! - It signals nothing that may have been replaced by another process with the same id.
 //! - If whoever plays the runner ends, it ends its subtree and exits.
 
+mod census;
+mod clock;
 mod fork;
 mod life;
 mod redirect;

@@ -14,18 +14,19 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, Pid, getppid, setpgid, setsid};
-use runner_core::memory::Memory;
+use runner_core::memory::{Memory, Phase};
 use runner_core::protocol::{
     self, Attempt, Capture, Decoder, Done, End, Facts, FromSupervisor, Hang, PROTOCOL_VERSION,
-    Process, ProcessHang, ProtocolError, RUN_FOLDER_PREFIX, Stdin, ToSupervisor, Work,
+    Process, ProcessHang, ProtocolError, RUN_FOLDER_PREFIX, Stdin, Stopped, ToSupervisor, Work,
 };
 
+use crate::census::Census;
 use crate::life::{Action, Input, Life};
 use crate::redirect::Redirect;
-use crate::subtree::{self, Reaped};
+use crate::subtree::{self, Reaped, StoppedTree};
 use crate::{FirstProcess, Terminal, fork};
 
 /// Serves attempts until whoever plays the runner is gone; then ends what runs, and returns.
@@ -103,6 +104,11 @@ struct Running {
     life: Life,
     /// Where its fds 1 and 2 lead, if they are captured.
     redirect: Option<Redirect>,
+    /// Where there is a limit to its processes.
+    census: Option<Census>,
+    too_many: Option<u32>,
+    /// What a pause has stopped.
+    stopped: Option<StoppedTree>,
     leaks: Vec<Process>,
     unkillable: Vec<Process>,
     hang_processes: Option<Vec<Process>>,
@@ -113,7 +119,8 @@ impl Running {
     /// When there is something to do even if nothing happens.
     fn next_look(&self, now: Instant) -> Option<Instant> {
         let redirect = self.redirect.as_ref().map(Redirect::next_look);
-        self.life.next_look(now).into_iter().chain(redirect).min()
+        let census = self.census.as_ref().map(Census::next_look);
+        self.life.next_look(now).into_iter().chain(redirect).chain(census).min()
     }
 }
 
@@ -190,7 +197,7 @@ impl<F: FirstProcess> Supervisor<F> {
     }
 
     fn start(&mut self, attempt: Attempt) -> io::Result<Running> {
-        let clocks = attempt.clocks;
+        let Attempt { clocks, max_processes, .. } = attempt;
         let verdict = match attempt.work {
             Work::Test { .. } => Verdict::Done,
             Work::Program(_) => Verdict::ExitCode,
@@ -207,6 +214,9 @@ impl<F: FirstProcess> Supervisor<F> {
                 verdict,
                 life: Life::new(clocks, now),
                 redirect,
+                census: Census::begin(max_processes, first, now),
+                too_many: None,
+                stopped: None,
                 leaks: Vec::new(),
                 unkillable: Vec::new(),
                 hang_processes: None,
@@ -261,12 +271,26 @@ impl<F: FirstProcess> Supervisor<F> {
             if peer.is_ok() && (wake.control || wake.runner_gone) {
                 peer = self.hear(running, wake.control);
             }
+            self.count(running);
             self.input(running, Input::Look(self.memory.report_progress()));
             if let Some(redirect) = &mut running.redirect {
                 redirect.look(Instant::now());
             }
         }
         peer
+    }
+
+    fn count(&mut self, running: &mut Running) {
+        if running.life.end().is_some() {
+            // What the first process leaves is ended soon, and its group is nobody's to signal.
+            running.census = None;
+        }
+        let counted = running.census.as_mut().and_then(|census| census.look(Instant::now()));
+        if counted.is_some() {
+            running.too_many = counted;
+            running.census = None;
+            self.input(running, Input::TooMany);
+        }
     }
 
     fn hear(&mut self, running: &mut Running, readable: bool) -> Result<(), ProtocolError> {
@@ -302,7 +326,12 @@ impl<F: FirstProcess> Supervisor<F> {
             ToSupervisor::Interrupt => self.input(running, Input::Interrupt),
             ToSupervisor::Expire => self.input(running, Input::Expire),
             ToSupervisor::Kill => self.input(running, Input::Kill),
-            ToSupervisor::Pause | ToSupervisor::Resume | ToSupervisor::Inspect => {}
+            ToSupervisor::Pause => {
+                self.input(running, Input::Pause);
+                self.say(&FromSupervisor::Paused);
+            }
+            ToSupervisor::Resume => self.input(running, Input::Resume),
+            ToSupervisor::Inspect => {}
             // One attempt at a time, one greeting: a peer that does otherwise is not served.
             ToSupervisor::Start(_) | ToSupervisor::Hello { .. } => {}
         }
@@ -334,10 +363,11 @@ impl<F: FirstProcess> Supervisor<F> {
                 self.say(&FromSupervisor::Slow { elapsed });
             }
             Action::Expire => {
-                self.memory.expire();
                 running.hang_processes = Some(subtree::alive());
+                self.memory.expire();
+                self.memory.begin_report();
             }
-            Action::TakeStacks => {
+            Action::TakeReport => {
                 let processes = running.hang_processes.take().unwrap_or_default();
                 running.hang = Some(self.hang(processes));
             }
@@ -346,8 +376,22 @@ impl<F: FirstProcess> Supervisor<F> {
                 let _ = kill(running.first, Signal::SIGCONT);
             }
             Action::ListLeaks => running.leaks = subtree::alive(),
-            Action::Kill => subtree::kill_children(),
+            Action::Kill => {
+                if running.life.end().is_none() {
+                    // Not reaped, so the group cannot be another's; and all of it ends at once,
+                    // also where it forks faster than anybody could count.
+                    let _ = killpg(running.first, Signal::SIGKILL);
+                }
+                subtree::kill_children();
+            }
             Action::GiveUp => running.unkillable = subtree::alive(),
+            Action::LookForDebugger => self.input(running, Input::Traced(subtree::tracer())),
+            Action::StopAll => running.stopped = Some(StoppedTree::stop()),
+            Action::ContinueAll => {
+                running.stopped.take().into_iter().for_each(StoppedTree::go_on);
+            }
+            Action::StopClock => self.memory.stop_clock(),
+            Action::ContinueClock => self.memory.continue_clock(),
         }
     }
 
@@ -370,17 +414,23 @@ impl<F: FirstProcess> Supervisor<F> {
             end,
             done,
             duration,
-            stopped: running.life.stopped(),
+            stopped: running.life.stopped().or_else(|| self.watchdog_stopped()),
             leaks: running.leaks,
             unkillable: running.unkillable,
             hang,
             cpu_time: cpu_time.saturating_sub(cpu_time_before),
             detached_panics: Vec::new(),
-            too_many_processes: None,
+            too_many_processes: running.too_many,
             resources: None,
             allowed_leaks: Vec::new(),
             last_events,
         }
+    }
+
+    /// The watchdog's clock may be ahead of ours by the time of a fork: what ended in between has
+    /// no *done*, and did not end early either.
+    fn watchdog_stopped(&self) -> Option<Stopped> {
+        (self.memory.phase() == Phase::Expired).then_some(Stopped::Deadline)
     }
 
     /// What the attempt said of itself: a program says it by its exit code.

@@ -1,9 +1,18 @@
-//! Ending what an attempt left: SIGKILL to our own children until there is none.
+//! The processes of an attempt: who they are, stopping them all, and ending what is left.
 //!
-//! Only children of this process are ever signalled. As long as they are not reaped their pids
+//! Killing: only children of this process are ever killed. As long as they are not reaped their pids
 //! cannot mean anybody else, and this process is a subreaper: whatever a dying child had started
 //! becomes a child in turn and is found by the next look. No list that could be stale is needed,
 //! and nothing that is not below this process can be hit.
+//!
+//! Stopping has to reach deeper, and no process may be reparented for it. A descendant is signalled
+//! by its pidfd, after it was seen that the process which the pidfd stands for is a child of this
+//! process or of one that was reached the same way: had its pid been taken over by another process,
+//! it would have another parent.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::resource::{UsageWho, getrusage};
@@ -12,7 +21,12 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use runner_core::process;
 use runner_core::protocol::{End, Process};
-use std::time::Duration;
+
+use crate::fork;
+use crate::life::Tracer;
+
+/// Processes that do not stop within this time are in a system call that cannot be interrupted.
+const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What one look at our children found.
 pub(crate) enum Reaped {
@@ -52,6 +66,92 @@ pub(crate) fn kill_children() {
 pub(crate) fn alive() -> Vec<Process> {
     let below = process::descendants(Pid::this().as_raw());
     below.into_iter().filter_map(process::read).filter(|p| !matches!(p.state, 'Z' | 'X')).collect()
+}
+
+/// Whether somebody who is no part of the attempt traces one of its processes.
+pub(crate) fn tracer() -> Tracer {
+    let me = Pid::this().as_raw();
+    let below = process::descendants(me);
+    let foreign = |tracer: &i32| *tracer != me && !below.contains(tracer);
+    match below.iter().filter_map(|pid| process::tracer(*pid)).any(|tracer| foreign(&tracer)) {
+        true => Tracer::Foreign,
+        false => Tracer::None,
+    }
+}
+
+/// Everything below this process, stopped. What was stopped before stays out of it.
+#[derive(Default)]
+pub(crate) struct StoppedTree {
+    /// By pid; without a pidfd where it was not us who stopped it.
+    members: BTreeMap<i32, Option<OwnedFd>>,
+}
+
+impl StoppedTree {
+    /// SIGSTOP to everything below this process, again until a look finds nothing that runs: a
+    /// process that is stopped cannot have started another.
+    ///
+    /// A signal may come between a fork and an exec without harm: there is one thread here, so a
+    /// pause is heard only when a fork is over and its child is below us.
+    pub(crate) fn stop() -> Self {
+        let mut tree = Self::default();
+        let until = Instant::now() + STOP_PATIENCE;
+        while tree.stop_more() == Found::Running && Instant::now() < until {
+            std::thread::yield_now();
+        }
+        tree
+    }
+
+    /// SIGCONT to those that we stopped.
+    pub(crate) fn go_on(self) {
+        for process in self.members.into_values().flatten() {
+            // One that was killed meanwhile needs nothing.
+            let _ = fork::pidfd_send(&process, Signal::SIGCONT);
+        }
+    }
+
+    fn stop_more(&mut self) -> Found {
+        let mut found = Found::NothingRunning;
+        for pid in process::descendants(Pid::this().as_raw()) {
+            found = found.max(self.stop_one(pid));
+        }
+        found
+    }
+
+    fn stop_one(&mut self, pid: i32) -> Found {
+        let Ok(pidfd) = fork::pidfd_open(Pid::from_raw(pid)) else {
+            return Found::NothingRunning;
+        };
+        let Some(process) = process::brief(pid).filter(|process| self.is_ours(process.parent))
+        else {
+            return Found::NothingRunning;
+        };
+        let is_known = self.members.contains_key(&pid);
+        match process.state {
+            'Z' | 'X' => Found::NothingRunning,
+            'T' | 't' => {
+                self.members.entry(pid).or_insert(None);
+                Found::NothingRunning
+            }
+            _ if is_known => Found::Running,
+            _ => {
+                let sent = fork::pidfd_send(&pidfd, Signal::SIGSTOP);
+                self.members.insert(pid, sent.is_ok().then_some(pidfd));
+                Found::Running
+            }
+        }
+    }
+
+    fn is_ours(&self, parent: i32) -> bool {
+        parent == Pid::this().as_raw() || self.members.contains_key(&parent)
+    }
+}
+
+/// What a look for processes found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Found {
+    NothingRunning,
+    /// Something runs, or did until just now.
+    Running,
 }
 
 /// User and system time of all children reaped so far.

@@ -116,6 +116,15 @@ impl Bench {
         }
     }
 
+    /// What `waits` and its like wait for.
+    pub(crate) fn let_go(&self) {
+        std::fs::write(self.folder.path().join("go"), "").expect("written");
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.process.id().cast_signed()
+    }
+
     pub(crate) fn said(&self) -> String {
         String::from_utf8_lossy(&report::attributed(&self.memory.output())).into_owned()
     }

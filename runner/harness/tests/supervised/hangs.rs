@@ -1,24 +1,16 @@
 //! What is known of a case that hangs.
 
-use libtest_mimic::Trial;
 use runner_core::protocol::Done;
 
+use crate::Test;
 use crate::bench::{Bench, shown};
 
-pub(crate) fn tests() -> Vec<Trial> {
-    let test = |name: &str, body: fn()| {
-        Trial::test(name, move || {
-            body();
-            Ok(())
-        })
-    };
-    vec![
-        test("trace_points_are_shown_beside_failures_only", trace_points),
-        test("a_hang_report_has_stacks_tasks_and_last_events", tasks_and_events),
-        test("a_hook_that_hangs_costs_its_own_text_only", hook_hangs),
-        test("a_hook_that_panics_costs_its_own_text_only", hook_panics),
-    ]
-}
+pub(crate) const TESTS: &[Test] = &[
+    ("trace_points_are_shown_beside_failures_only", trace_points),
+    ("a_hang_report_has_stacks_tasks_and_last_events", tasks_and_events),
+    ("a_hook_that_hangs_costs_its_own_text_only", hook_hangs),
+    ("a_hook_that_panics_costs_its_own_text_only", hook_panics),
+];
 
 fn trace_points() {
     let mut bench = Bench::start();

@@ -8,12 +8,26 @@ extern crate runner_harness as runner;
 
 mod bench;
 mod bodies;
+mod clocks;
 mod hangs;
+mod limits;
 
 fn main() -> ExitCode {
     if std::env::var_os(variable::ROLE).is_some() {
         return runner::harness!().describe(bodies::describe).main();
     }
     let arguments = libtest_mimic::Arguments::from_args();
-    libtest_mimic::run(&arguments, hangs::tests()).exit_code()
+    let tests =
+        [clocks::TESTS, hangs::TESTS, limits::TESTS].concat().into_iter().map(trial).collect();
+    libtest_mimic::run(&arguments, tests).exit_code()
+}
+
+/// A test and its name.
+type Test = (&'static str, fn());
+
+fn trial((name, body): Test) -> libtest_mimic::Trial {
+    libtest_mimic::Trial::test(name, move || {
+        body();
+        Ok(())
+    })
 }
