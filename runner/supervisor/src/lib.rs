@@ -28,10 +28,10 @@
 //! ```
 //!
 //! `serve` is the loop, `life` decides what happens next by the attempt's `clock`, `subtree` knows,
-//! stops and ends processes, `census` counts them, `fork` forks,
-//! `redirect` is capture by fds. Not here: what a test is,
-//! capture where the program writes, the outcome (`runner_core::outcome::judge` makes it of the
-//! facts), and symbols: facts hold raw addresses only. This crate never defines a symbol of libc's.
+//! stops and ends processes, `census` counts them, `fork` forks, `redirect` is capture by fds. Not
+//! here: what a test is, capture where the program writes, the outcome
+//! (`runner_core::outcome::judge` makes it of the facts), and symbols: facts hold raw addresses only.
+//! This crate never defines a symbol of libc's.
 //!
 //! # What holds
 //! - A supervisor has one thread whenever it forks, and runs at most one attempt.
