@@ -10,7 +10,9 @@ mod child;
 mod ladder;
 mod nursery;
 mod one_shot;
+mod plan;
 mod start;
+mod strategy;
 
 pub use nursery::{Nursery, nursery};
 pub use one_shot::OneShot;
