@@ -42,9 +42,10 @@ mod watch;
 pub use actor::{ActorInfo, current};
 pub use boot::{Config, Guard, RootConfig, block_on_root, divert, init, on_actor_start};
 pub use error::{
-    ActorId, CallError, Error, Group, Never, PanicLocation, RemoteError, Result, Rung, RungTaken,
-    StartFailure, StartStep, Teardown, UserError,
+    ActorId, CallError, Death, Error, GaveUp, Group, Never, PanicLocation, RemoteError, Result,
+    Rung, RungTaken, StartFailure, StartStep, Teardown, UserError,
 };
+pub use line::Presence;
 pub use msg::{FRAME_LIMIT_BYTES, Timings};
 pub use rpc::{Actor, Exposes, Function, Portal, Remote};
 /// For `impl Counter` comes `CounterHandle`, with the same methods, each returning a [`Result`] with a [`CallError`], and those of a
@@ -84,7 +85,10 @@ pub use runtime_macros::remote;
 pub use runtime_macros::test;
 pub use scope::{CancelScope, fail_after, move_on_after, shield};
 pub use spawn::{Backend, Capabilities, Capability, Exit, InitError, MainLoop, Stopper};
-pub use supervise::{Nursery, OneShot, Start, nursery, target};
+pub use supervise::{
+    AutoShutdown, ChildSpec, ChildStatus, Nursery, OneShot, Restart, Restarts, Shutdown, Start,
+    Strategy, Supervised, Supervisor, nursery, target,
+};
 pub use trace::ContextState;
 pub use variables::Variables;
 

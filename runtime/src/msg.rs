@@ -68,6 +68,8 @@ pub(crate) enum Dialogue {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Spec {
     pub parent: ActorId,
+    /// Which of its lives this is.
+    pub incarnation: u64,
     pub vars: Vars,
     /// The names of the functions it serves; nothing else is looked up.
     pub exposure: Vec<Cow<'static, str>>,
@@ -514,6 +516,7 @@ mod tests {
             Message::Hello { protocol: PROTOCOL, actor: actor(), pid: 1 },
             Message::Spec(Box::new(Spec {
                 parent: actor(),
+                incarnation: 3,
                 vars: Vars {
                     backend: Backend::Exec,
                     timings: Timings::default(),

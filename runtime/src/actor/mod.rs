@@ -86,6 +86,14 @@ impl ActorInfo {
         }
     }
 
+    /// Which of the lives of its actor this is, from 0: a [supervised](crate::Supervisor) actor may have several.
+    pub fn incarnation(&self) -> u64 {
+        match &self.this.origin {
+            Origin::Root => 0,
+            Origin::Child { incarnation, .. } => *incarnation,
+        }
+    }
+
     /// Whether it is the root of its tree.
     pub fn is_root(&self) -> bool {
         self.parent().is_none()
@@ -144,7 +152,7 @@ const LAST_MOMENT: Duration = Duration::from_millis(50);
 /// Where an actor comes from.
 pub(crate) enum Origin {
     Root,
-    Child { backend: Backend, parent: ActorId, upward: Arc<Line> },
+    Child { backend: Backend, parent: ActorId, incarnation: u64, upward: Arc<Line> },
 }
 
 /// What an actor was told of its end.

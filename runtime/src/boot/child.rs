@@ -63,8 +63,12 @@ async fn live(boot: Boot) -> i32 {
         Err(reason) => return stop_short(channel, reason, None).await,
     };
     let upward = Line::new(spec.parent.clone(), channel.sender().clone(), Relation::Parent);
-    let origin =
-        Origin::Child { backend: boot.backend, parent: spec.parent, upward: Arc::clone(&upward) };
+    let origin = Origin::Child {
+        backend: boot.backend,
+        parent: spec.parent,
+        incarnation: spec.incarnation,
+        upward: Arc::clone(&upward),
+    };
     let this = ThisActor::new(id, spec.vars, origin);
     let _entered = actor::enter(Arc::clone(&this));
     let reachable = rpc::enter(Arc::clone(&this));

@@ -121,6 +121,28 @@ impl Drop for Level {
     }
 }
 
+/// An error inside an error, with the same bound.
+pub(super) mod nested {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Error, Level};
+
+    pub(crate) fn serialize<S: Serializer>(
+        error: &Option<Error>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        error.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Error>, D::Error> {
+        let _level =
+            Level::enter().ok_or_else(|| serde::de::Error::custom("errors nested too deeply"))?;
+        Option::deserialize(deserializer)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

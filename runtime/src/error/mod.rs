@@ -9,6 +9,7 @@
 mod group;
 mod ladder;
 mod remote;
+mod supervision;
 mod user;
 
 use std::fmt;
@@ -21,6 +22,7 @@ pub use group::Group;
 pub use ladder::{Rung, RungTaken, Teardown};
 pub(crate) use remote::Occurrence;
 pub use remote::{PanicLocation, RemoteError};
+pub use supervision::{Death, GaveUp};
 pub use user::UserError;
 
 use crate::spawn::{Backend, Exit};
@@ -155,6 +157,17 @@ pub enum Error {
         /// What was wrong with it.
         reason: String,
     },
+    /// A supervisor gave up, and stopped its other children.
+    #[error("{0}")]
+    GaveUp(Box<GaveUp>),
+    /// Something asked of a supervisor that cannot be.
+    #[error("supervised child {child}: {reason}")]
+    Supervision {
+        /// The child's name.
+        child: String,
+        /// Why not.
+        reason: String,
+    },
     /// A scope's time was over before its work was done.
     #[error("not done within {after:?}")]
     DeadlinePassed {
@@ -240,6 +253,8 @@ impl Error {
             Error::SpawnFailed(failure) => Some(Occurrence::death(&failure.actor)),
             Error::BootDeadline { actor, .. } => Some(Occurrence::death(actor)),
             Error::Cancelled { .. }
+            | Error::GaveUp(_)
+            | Error::Supervision { .. }
             | Error::DeadlinePassed { .. }
             | Error::Group(_)
             | Error::NotExposed { .. }

@@ -25,7 +25,10 @@ pub(crate) enum NoValue {
 /// How an actor ended, as seen by what waits for it.
 #[derive(Clone, Debug)]
 pub(crate) enum Ended {
-    Died(Exit),
+    Died {
+        exit: Exit,
+        incarnation: u64,
+    },
     Cancelled {
         by: ActorId,
     },
@@ -40,7 +43,7 @@ impl Ended {
     /// Of an actor whose channel was closed and whose exit is for somebody else to see.
     pub(crate) fn of_closed(closed: &Closed) -> Ended {
         match closed {
-            Closed::Ended => Ended::Died(Exit::Unknown),
+            Closed::Ended => Ended::Died { exit: Exit::Unknown, incarnation: 0 },
             Closed::Torn | Closed::Garbage(_) | Closed::Refused(_) => {
                 Ended::Lost { reason: closed.to_string() }
             }
@@ -50,7 +53,9 @@ impl Ended {
     pub(crate) fn to_error(&self, actor: &ActorId) -> Error {
         let actor = actor.clone();
         match self {
-            Ended::Died(exit) => Error::ActorDied { actor, exit: exit.clone(), incarnation: 0 },
+            Ended::Died { exit, incarnation } => {
+                Error::ActorDied { actor, exit: exit.clone(), incarnation: *incarnation }
+            }
             Ended::Cancelled { by } => Error::Cancelled { subject: actor, canceller: by.clone() },
             Ended::Lost { reason } => Error::ChannelLost { actor, reason: reason.clone() },
             Ended::NeverReady => {
@@ -111,6 +116,11 @@ impl Calls {
         for reply_tx in waiting.into_values() {
             drop(reply_tx.send(Err(NoValue::Ended(ended.clone()))));
         }
+    }
+
+    /// How the other end ended, once that was told.
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        self.lock().ended.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

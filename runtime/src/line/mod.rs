@@ -6,9 +6,12 @@
 
 mod bond;
 mod calls;
+mod post;
 
 pub(crate) use bond::{Bond, End, Manner, Order};
 pub(crate) use calls::{Calls, Ended, NoValue, Reply};
+pub(crate) use post::Post;
+pub use post::Presence;
 
 use std::sync::Arc;
 
@@ -24,6 +27,8 @@ pub(crate) struct Line {
     pub(crate) calls: Calls,
     pub(crate) bond: Bond,
     pub(crate) relation: Relation,
+    /// Which of the lives of the actor this belongs to.
+    pub(crate) incarnation: u64,
 }
 
 /// What the actor at the other end is to this one.
@@ -37,6 +42,16 @@ pub(crate) enum Relation {
 
 impl Line {
     pub(crate) fn new(actor: ActorId, out: Sender, relation: Relation) -> Arc<Line> {
-        Arc::new(Line { actor, out, calls: Calls::default(), bond: Bond::default(), relation })
+        Line::of_incarnation(actor, out, relation, 0)
+    }
+
+    pub(crate) fn of_incarnation(
+        actor: ActorId,
+        out: Sender,
+        relation: Relation,
+        incarnation: u64,
+    ) -> Arc<Line> {
+        let (calls, bond) = (Calls::default(), Bond::default());
+        Arc::new(Line { actor, out, calls, bond, relation, incarnation })
     }
 }

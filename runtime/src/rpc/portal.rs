@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::function::{Function, Remote, shown};
 use crate::actor;
 use crate::error::{ActorId, CallError, Error, Result, Teardown};
-use crate::line::{Ended, Line, Manner, NoValue, Order, Relation, Reply};
+use crate::line::{Ended, Line, Manner, NoValue, Order, Post, Relation, Reply};
 use crate::msg::{Dialogue, Failure, Payload, Unpackable};
 use crate::spawn::Exit;
 use crate::trace::{self, Wait};
@@ -19,24 +19,60 @@ use crate::trace::{self, Wait};
 ///
 /// Clones are the same portal. It can be kept beyond the actor's life: calls then say how the actor ended. It belongs to the
 /// actor that was given it, the parent or the child of the other one, and can be used from any task of it.
+///
+/// The portal of a [supervised](crate::Supervisor) child names the child through all of its lives; what that means for calls is said
+/// there. What is said of the actor's end is meant of its current life, or its last.
 #[derive(Clone)]
 pub struct Portal {
-    line: Arc<Line>,
+    way: Way,
+}
+
+/// How a portal finds its actor.
+#[derive(Clone)]
+enum Way {
+    /// It has one life.
+    Line(Arc<Line>),
+    /// It is started again when it ends.
+    Post(Arc<Post>),
 }
 
 impl Portal {
     pub(crate) fn new(line: Arc<Line>) -> Portal {
-        Portal { line }
+        Portal { way: Way::Line(line) }
+    }
+
+    /// The portal of an actor through all of its lives.
+    pub(crate) fn at(post: Arc<Post>) -> Portal {
+        Portal { way: Way::Post(post) }
+    }
+
+    /// What leads to the actor. While an actor that is started again has no life, its next one is waited for. Cancel safe.
+    pub(crate) async fn reach(&self) -> Result<Arc<Line>> {
+        match &self.way {
+            Way::Line(line) => Ok(Arc::clone(line)),
+            Way::Post(post) => post.wait_held().await.map_err(|ended| ended.to_error(&post.actor)),
+        }
+    }
+
+    /// What led to the actor last.
+    fn latest(&self) -> Option<Arc<Line>> {
+        match &self.way {
+            Way::Line(line) => Some(Arc::clone(line)),
+            Way::Post(post) => post.latest(),
+        }
     }
 
     /// Which actor.
     pub fn id(&self) -> &ActorId {
-        &self.line.actor
+        match &self.way {
+            Way::Line(line) => &line.actor,
+            Way::Post(post) => &post.actor,
+        }
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.line.actor.name
+        &self.id().name
     }
 
     /// Runs a function in the actor, and waits for its value.
@@ -55,15 +91,16 @@ impl Portal {
     /// [`Portal::call`], for methods too.
     #[doc(hidden)]
     pub async fn invoke<R: Remote>(&self, args: R::Args) -> Result<R::Output, CallError<R::Error>> {
-        let args = Payload::pack(args, self.line.out.form())
+        let line = self.reach().await?;
+        let args = Payload::pack(args, line.out.form())
             .map_err(|error| unsendable::<R>("arguments", &error))?;
-        let pending = Pending::open(&self.line);
+        let pending = Pending::open(&line);
         let call = Dialogue::Call { id: pending.id, function: Cow::Borrowed(R::NAME), args };
         // A channel that takes no more is about to tell the call why.
-        let _sent = self.line.out.send(call).await;
+        let _sent = line.out.send(call).await;
         let _blocked = trace::blocked(self.id(), Wait::Call { function: shown(R::NAME) });
         let reply = pending.wait().await;
-        value_of::<R>(&self.line.actor, reply)
+        value_of::<R>(self.id(), reply)
     }
 
     /// Cancels the actor, and waits until it has ended and been reaped, with all below it. Also an actor that has ended.
@@ -110,20 +147,24 @@ impl Portal {
 
     async fn end(&self, manner: Manner) -> Result<()> {
         let this = actor::this()?;
-        match self.line.relation {
+        let Some(line) = self.latest() else {
+            // It never was ready; there is nothing to end.
+            return Ok(());
+        };
+        match line.relation {
             Relation::Child => {}
             Relation::Parent => {
                 let function = "its end".to_owned();
-                return Err(Error::NotExposed { actor: self.line.actor.clone(), function });
+                return Err(Error::NotExposed { actor: line.actor.clone(), function });
             }
         }
         let within = this.remaining(std::time::Instant::now());
-        self.line.bond.order(Order { by: this.id.clone(), within, manner });
+        line.bond.order(Order { by: this.id.clone(), within, manner });
         let _blocked = trace::blocked(self.id(), Wait::End);
-        let end = self.line.bond.wait_end().await;
+        let end = line.bond.wait_end().await;
         if end.teardown.is_forced() {
             return Err(Error::Forced {
-                actor: self.line.actor.clone(),
+                actor: line.actor.clone(),
                 teardown: end.teardown.clone(),
             });
         }
@@ -132,18 +173,24 @@ impl Portal {
 
     /// Waits until the actor has ended and been reaped, and says how; `None` if it never existed. Cancel safe.
     pub async fn wait_ended(&self) -> Option<Exit> {
-        self.line.bond.wait_end().await.exit.clone()
+        if let Way::Post(post) = &self.way {
+            post.wait_closed().await;
+        }
+        match self.latest() {
+            Some(line) => line.bond.wait_end().await.exit.clone(),
+            None => None,
+        }
     }
 
     /// How the actor was torn down, once it has ended: empty if it ended by itself.
     pub fn teardown(&self) -> Option<Teardown> {
-        self.line.bond.end().map(|end| end.teardown.clone())
+        self.latest()?.bond.end().map(|end| end.teardown.clone())
     }
 }
 
 impl fmt::Debug for Portal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Portal({})", self.line.actor)
+        write!(f, "Portal({})", self.id())
     }
 }
 

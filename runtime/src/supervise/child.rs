@@ -21,9 +21,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
+use super::crew::LifeEndTo;
+use super::draft::ONLY_CALL;
 use super::ladder::{Duty, Ladder, Means, Terms};
 use super::nursery::Core;
-use super::start::ONLY_CALL;
+use crate::actor::ThisActor;
 use crate::error::{Error, RemoteError, Result, StartFailure, StartStep, Teardown};
 use crate::ipc::{Channel, Closed};
 use crate::line::{End, Ended, Line, Manner, NoValue, Order, Reply};
@@ -34,8 +36,8 @@ use crate::trace::{self, Step};
 
 /// A child to be started, and who is to be told what.
 pub(super) struct Assignment {
-    pub(super) core: Arc<Core>,
-    pub(super) place: u64,
+    pub(super) this: Arc<ThisActor>,
+    pub(super) owner: Owner,
     pub(super) line: Arc<Line>,
     pub(super) dialogues: Dialogues,
     pub(super) channel: Channel,
@@ -45,6 +47,23 @@ pub(super) struct Assignment {
     pub(super) ready_tx: oneshot::Sender<Result<()>>,
     /// Whoever awaits a one-shot's result.
     pub(super) reply_tx: Option<oneshot::Sender<Reply>>,
+}
+
+/// Who is told of a child's end, and what failed in it.
+pub(super) enum Owner {
+    /// The scope it was started in, and its place in that.
+    Nursery { core: Arc<Core>, place: u64 },
+    /// The supervisor of whose child this is a life.
+    Crew(LifeEndTo),
+}
+
+impl Owner {
+    fn on_end(&self, failures: Vec<Error>) {
+        match self {
+            Owner::Nursery { core, place } => core.on_end(*place, failures),
+            Owner::Crew(end_to) => end_to.tell(failures),
+        }
+    }
 }
 
 /// Leads one child through its life.
@@ -103,8 +122,8 @@ enum Event {
 impl Keeper {
     pub(super) fn new(assignment: Assignment) -> Keeper {
         let Assignment {
-            core,
-            place,
+            this,
+            owner,
             line,
             dialogues,
             channel,
@@ -115,7 +134,7 @@ impl Keeper {
         } = assignment;
         let deadline = Instant::now() + boot_within;
         Keeper {
-            report: Report { core, place, line: Arc::clone(&line), is_made: false },
+            report: Report { this, owner, line: Arc::clone(&line), is_made: false },
             line,
             dialogues,
             channel: Some(channel),
@@ -268,7 +287,7 @@ impl Keeper {
             }
             Message::Progress => {
                 self.on_ladder(Ladder::on_progress);
-                self.report.core.this.report_progress();
+                self.report.this.report_progress();
             }
             Message::Farewell { failure } => self.on_farewell(failure),
             Message::Spec(_) | Message::CancelActor { .. } => {
@@ -388,7 +407,7 @@ impl Keeper {
             Stage::Ending { ladder } => Some(ladder.on_deadline(Instant::now())),
         };
         self.note_silence();
-        self.report.core.this.report_progress();
+        self.report.this.report_progress();
         self.carry_out(duty, child).await;
     }
 
@@ -418,7 +437,7 @@ impl Keeper {
         let failure = self.start_failure(None);
         self.tell_starter(Err(failure));
         let (means, now) = (self.means(), Instant::now());
-        let mut ladder = Ladder::begin(&self.terms(self.report.core.this.remaining(now)), now);
+        let mut ladder = Ladder::begin(&self.terms(self.report.this.remaining(now)), now);
         let duty = match means {
             Means::Process => Some(ladder.kill(now)),
             Means::Thread => {
@@ -440,7 +459,7 @@ impl Keeper {
     fn begin_ending(&mut self, begin: fn(&Terms<'_>, Instant) -> Ladder) {
         if let Stage::Booting { .. } | Stage::Serving = self.stage {
             let now = Instant::now();
-            let terms = self.terms(self.report.core.this.remaining(now));
+            let terms = self.terms(self.report.this.remaining(now));
             self.stage = Stage::Ending { ladder: begin(&terms, now) };
         }
     }
@@ -519,7 +538,9 @@ impl Keeper {
             (Some(order), ..) => Ended::Cancelled { by: order.by.clone() },
             (None, Some(reason), ..) => Ended::Lost { reason: reason.clone() },
             (None, None, Some(_), _) | (None, None, None, None) => Ended::NeverReady,
-            (None, None, None, Some(exit)) => Ended::Died(exit.clone()),
+            (None, None, None, Some(exit)) => {
+                Ended::Died { exit: exit.clone(), incarnation: self.line.incarnation }
+            }
         }
     }
 
@@ -547,7 +568,7 @@ impl Keeper {
         } else if self.omens.farewell.is_some() {
             None
         } else {
-            Some(Error::ActorDied { actor, exit: exit.clone(), incarnation: 0 })
+            Some(Error::ActorDied { actor, exit: exit.clone(), incarnation: self.line.incarnation })
         }
     }
 
@@ -620,7 +641,7 @@ impl Keeper {
     }
 
     fn timings(&self) -> &Timings {
-        &self.report.core.this.vars.timings
+        &self.report.this.vars.timings
     }
 
     fn terms(&self, remaining: Option<Duration>) -> Terms<'_> {
@@ -681,8 +702,8 @@ impl Alarm {
 /// The report to the nursery and to all who hold the portal. Made exactly once: a keeper that panics makes it too, as the
 /// bug it is, for a nursery must not wait for a child nobody watches.
 struct Report {
-    core: Arc<Core>,
-    place: u64,
+    this: Arc<ThisActor>,
+    owner: Owner,
     line: Arc<Line>,
     is_made: bool,
 }
@@ -691,7 +712,7 @@ impl Report {
     fn make(mut self, end: End, failures: Vec<Error>) {
         self.is_made = true;
         self.line.bond.set_end(end);
-        self.core.on_end(self.place, failures);
+        self.owner.on_end(failures);
     }
 }
 
@@ -702,7 +723,7 @@ impl Drop for Report {
                 Error::Bug(format!("the keeper of actor {} ended before it", self.line.actor));
             self.line.calls.close(&Ended::Lost { reason: bug.to_string() });
             self.line.bond.set_end(End { exit: None, teardown: Teardown::default() });
-            self.core.on_end(self.place, vec![bug]);
+            self.owner.on_end(vec![bug]);
         }
     }
 }

@@ -7,13 +7,19 @@
 //! This is the one place where channels (`ipc`) and processes (`spawn`) meet.
 
 mod child;
+mod crew;
+mod draft;
 mod ladder;
 mod nursery;
 mod one_shot;
+mod options;
 mod plan;
 mod start;
 mod strategy;
+mod supervisor;
 
 pub use nursery::{Nursery, nursery};
 pub use one_shot::OneShot;
 pub use start::{Start, target};
+pub use strategy::{AutoShutdown, Restart, Restarts, Shutdown, Strategy};
+pub use supervisor::{ChildSpec, ChildStatus, Supervised, Supervisor};

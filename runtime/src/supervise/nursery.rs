@@ -5,12 +5,14 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::crew::{Crew, Membership};
 use super::start::{Start, target};
+use super::supervisor::{Roster, Supervised, Supervisor};
 use crate::actor::{self, Remnant, Scope, ThisActor, collect, in_place, leave};
 use crate::error::{ActorId, Error, Result};
-use crate::line::{Line, Manner, Order};
+use crate::line::{Bond, Line, Manner, Order};
 use crate::rpc::{Actor, Function};
 use crate::trace::{self, Wait};
 
@@ -101,6 +103,35 @@ impl Nursery {
         Start::once(self, name.into(), args)
     }
 
+    /// Starts the children of a supervisor, in order, and returns when all are ready. From then on it starts them again when
+    /// they end, as it says; in this nursery it is like one child.
+    ///
+    /// # Errors
+    /// What the first child that could not be started failed with, when those before it have been stopped.
+    /// [`Error::Supervision`] if two have one name, or a permanent one is significant; [`Error::Cancelled`] if the nursery was
+    /// cancelled; [`Error::NoRuntime`] outside the nursery's actor.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the children.
+    pub async fn supervise(&self, supervisor: Supervisor) -> Result<Supervised> {
+        supervisor.check()?;
+        let this = self.this()?;
+        let bond = Arc::new(Bond::default());
+        let place = self.core.admit(Member::Crew(Arc::clone(&bond)))?;
+        let membership =
+            Membership { core: Arc::clone(&self.core), place, bond: Arc::clone(&bond) };
+        let (requests_tx, requests_rx) = mpsc::channel(REQUESTS);
+        let (begun_tx, begun_rx) = oneshot::channel();
+        let roster = Arc::new(Roster::default());
+        let crew = Crew::new(supervisor, membership, Arc::clone(&roster), requests_rx, begun_tx);
+        this.tasks.spawn(crew.run());
+        let awaited = Awaited { bond: Some(Arc::clone(&bond)), this: Arc::clone(&this) };
+        let begun = begun_rx.await;
+        awaited.end();
+        begun.unwrap_or_else(|_| Err(Error::Bug("a supervisor said nothing".to_owned())))?;
+        Ok(Supervised { this, roster, bond, requests_tx })
+    }
+
     /// Cancels all children, and returns when they have ended and been reaped. No more can be started. What failed is
     /// returned where the nursery ends.
     ///
@@ -145,6 +176,12 @@ impl Nursery {
         Error::from_failures(failures).map_or(Ok(()), Err)
     }
 
+    /// This actor, if it is the nursery's: keepers run on the thread of the actor that owns them.
+    pub(super) fn this(&self) -> Result<Arc<ThisActor>> {
+        let this = actor::this()?;
+        if Arc::ptr_eq(&this, &self.core.this) { Ok(this) } else { Err(Error::NoRuntime) }
+    }
+
     pub(super) fn core(&self) -> &Arc<Core> {
         &self.core
     }
@@ -162,6 +199,30 @@ impl Drop for Nursery {
     }
 }
 
+/// What is asked of a supervisor and not yet answered; more have to wait.
+const REQUESTS: usize = 16;
+
+/// A supervisor whose start is awaited. Dropped before that is over, it is stopped.
+struct Awaited {
+    bond: Option<Arc<Bond>>,
+    this: Arc<ThisActor>,
+}
+
+impl Awaited {
+    fn end(mut self) {
+        self.bond = None;
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        if let Some(bond) = self.bond.take() {
+            let within = self.this.remaining(Instant::now());
+            bond.order(Order { by: self.this.id.clone(), within, manner: Manner::Ask });
+        }
+    }
+}
+
 /// What the nursery shares with the keepers of its children.
 pub(super) struct Core {
     pub(super) this: Arc<ThisActor>,
@@ -175,8 +236,24 @@ struct State {
     phase: Phase,
     next_place: u64,
     /// Those that have not ended, by the order of their starts.
-    living: BTreeMap<u64, Arc<Line>>,
+    living: BTreeMap<u64, Member>,
     failures: BTreeMap<Place, Vec<Error>>,
+}
+
+/// What a nursery waits for.
+pub(super) enum Member {
+    Actor(Arc<Line>),
+    /// The children of a supervisor.
+    Crew(Arc<Bond>),
+}
+
+impl Member {
+    fn bond(&self) -> &Bond {
+        match self {
+            Member::Actor(line) => &line.bond,
+            Member::Crew(bond) => bond,
+        }
+    }
 }
 
 /// Whose failure: its order among the others'.
@@ -205,7 +282,7 @@ enum Heir {
 
 impl Core {
     /// Takes a child in. Its place orders its failures among the others'.
-    pub(super) fn admit(&self, line: &Arc<Line>) -> Result<u64> {
+    pub(super) fn admit(&self, member: Member) -> Result<u64> {
         let mut state = self.lock();
         match &state.phase {
             Phase::Open => {}
@@ -218,7 +295,7 @@ impl Core {
         }
         let place = state.next_place;
         state.next_place += 1;
-        state.living.insert(place, Arc::clone(line));
+        state.living.insert(place, member);
         Ok(place)
     }
 
@@ -294,8 +371,8 @@ impl Core {
             state.phase = Phase::Cancelled { by: by.clone() };
         }
         let within = self.this.remaining(Instant::now());
-        for line in state.living.values() {
-            line.bond.order(Order { by: by.clone(), within, manner });
+        for member in state.living.values() {
+            member.bond().order(Order { by: by.clone(), within, manner });
         }
     }
 

@@ -143,6 +143,7 @@ impl Plan {
 
     /// The next thing to do now. `None`: something has to happen first. To be called until it is.
     pub(super) fn next(&mut self) -> Option<Action> {
+        self.note_begun();
         if self.any(|life| matches!(life, Life::Stopping(_))) {
             return None;
         }
@@ -161,6 +162,22 @@ impl Plan {
         self.phase == Phase::Running
     }
 
+    /// Whether the child is being stopped, or is to be.
+    pub(super) fn is_stopping(&self, key: Key) -> bool {
+        self.children.get(&key).is_some_and(|child| match child.life {
+            Life::Doomed(_) | Life::Stopping(_) => true,
+            Life::Waiting | Life::Starting | Life::Up | Life::Over => false,
+        })
+    }
+
+    /// Whether all are being stopped for good.
+    pub(super) fn is_ending(&self) -> bool {
+        match self.phase {
+            Phase::Beginning | Phase::Running => false,
+            Phase::Ending(_) | Phase::Ended => true,
+        }
+    }
+
     /// Whether it knows the child; it forgets temporary ones that have ended, and new ones that could not be started.
     pub(super) fn knows(&self, key: Key) -> bool {
         self.children.contains_key(&key)
@@ -177,7 +194,6 @@ impl Plan {
         {
             child.life = Life::Up;
         }
-        self.note_begun();
     }
 
     /// It could not be started, and nothing is left of it.
@@ -221,7 +237,6 @@ impl Plan {
         if child.life == Life::Over && after == After::Forget {
             self.children.remove(&key);
         }
-        self.note_begun();
     }
 
     /// Starts a child that is over. `false`: it is not.
@@ -321,7 +336,6 @@ impl Plan {
         if ends {
             self.end(Verdict::Auto);
         }
-        self.note_begun();
     }
 
     fn settle(&mut self, key: Key, after: After) {
@@ -331,7 +345,6 @@ impl Plan {
             After::Rest => child.life = Life::Over,
             After::Forget => drop(self.children.remove(&key)),
         }
-        self.note_begun();
     }
 
     /// The first reason stands.
@@ -525,6 +538,7 @@ mod tests {
         let now = Instant::now();
         assert_eq!(plan.next(), Some(Action::Start { key, incarnation: 0 }));
         plan.on_started(key);
+        assert_eq!(plan.next(), None);
         plan.on_ended(key, How::Failed, now);
         for incarnation in 1..=2 {
             assert_eq!(plan.next(), Some(Action::Start { key, incarnation }));

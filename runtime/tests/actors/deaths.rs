@@ -189,7 +189,7 @@ async fn an_actor_that_ended_tells_later_callers() -> runtime::Result<()> {
     .await
 }
 
-fn signal(pid: u32, signal: Signal) {
+pub(crate) fn signal(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(pid).expect("a pid"));
     kill(pid, signal).expect("it lives");
 }

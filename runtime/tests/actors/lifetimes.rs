@@ -30,17 +30,17 @@ enum Way {
 }
 
 /// A new path for what the releases say.
-fn notes() -> PathBuf {
+pub(crate) fn notes() -> PathBuf {
     std::env::temp_dir().join(format!("notes-{}-{}", std::process::id(), uuid::Uuid::new_v4()))
 }
 
-fn note(path: &PathBuf, word: &str) {
+pub(crate) fn note(path: &std::path::Path, word: &str) {
     use std::io::Write;
     let file = std::fs::File::options().create(true).append(true).open(path);
     writeln!(file.expect("a file"), "{word}").expect("room");
 }
 
-fn said(path: PathBuf) -> String {
+pub(crate) fn said(path: PathBuf) -> String {
     let said = std::fs::read_to_string(&path).unwrap_or_default();
     let _gone = std::fs::remove_file(path);
     said

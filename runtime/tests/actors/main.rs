@@ -12,6 +12,7 @@ mod lifetimes;
 mod nurseries;
 mod orphans;
 mod scopes;
+mod supervisors;
 mod transitions;
 mod upward;
 
@@ -96,6 +97,7 @@ fn all_cases() -> Vec<Case> {
         nurseries::cases(),
         lifetimes::cases(),
         scopes::cases(),
+        supervisors::cases(),
         upward::cases(),
     ]
     .into_iter()
