@@ -16,6 +16,7 @@ use runner_core::outcome::{FlakyPolicy, LeakPolicy};
 use runner_core::protocol::Resources;
 
 use crate::contain::{Contain, TakeTerminal};
+use crate::keys::KeySource;
 use crate::reap::{Look, Mode, Reap};
 
 /// Runs every test of a suite once for every backend that the manifest names.
@@ -159,6 +160,9 @@ pub struct RunFlags {
     /// What it means that a case passed but left processes
     #[arg(long, value_name = "MEANING")]
     leak: Option<LeakFlag>,
+    /// Do not read keys: `t` shows what everything is doing that runs, Enter how far the run is
+    #[arg(long)]
+    no_input_handler: bool,
     /// Derive every random choice from this; a run prints its own
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -336,6 +340,11 @@ impl SelectFlags {
 }
 
 impl RunFlags {
+    /// Where keys come from.
+    pub fn keys(&self) -> KeySource {
+        if self.no_input_handler { KeySource::Nowhere } else { KeySource::Terminal }
+    }
+
     /// The capture mode, if one was asked for.
     pub fn capture(&self) -> Option<CaptureMode> {
         if self.no_capture { Some(CaptureMode::No) } else { self.capture }

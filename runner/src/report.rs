@@ -13,8 +13,9 @@ mod summary;
 mod tally;
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 use runner_core::event::Event;
@@ -23,6 +24,9 @@ use crate::exit::warn;
 
 pub use lines::{Context, Lines, Told};
 pub use tally::Tally;
+
+/// So long a run that is to stand still waits for what is to be drawn before.
+const SETTLE_LIMIT: Duration = Duration::from_millis(200);
 
 /// How events are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub struct Reporter {
     /// Unbounded: a case has a handful of events and a second has ten ticks; what cannot be drawn
     /// in time waits here instead of holding up the run.
     events_tx: Sender<Event>,
+    /// Told when everything up to [`Event::RunPaused`] is drawn.
+    settled_rx: Receiver<()>,
     thread: JoinHandle<io::Result<()>>,
 }
 
@@ -60,24 +66,29 @@ impl Reporter {
     /// No thread can be made.
     pub fn start(view: View, context: Context) -> io::Result<Self> {
         let (events_tx, events_rx) = channel();
+        let (settled, settled_rx) = sync_channel(1);
         // The thread inherits this mask: a signal taken by it would be nobody's.
         let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
         let thread = Builder::new().name("report".into()).spawn(move || match view {
-            View::Plain => draw_lines(&events_rx, Told::Ends, context),
-            View::Unfiltered => draw_lines(&events_rx, Told::Beginnings, context),
-            View::Bar => bar::draw(&events_rx, context),
+            View::Plain => draw_lines(&events_rx, &settled, Told::Ends, context),
+            View::Unfiltered => draw_lines(&events_rx, &settled, Told::Beginnings, context),
+            View::Bar => bar::draw(&events_rx, &settled, context),
         });
         before.thread_set_mask()?;
-        Ok(Self { view, events_tx, thread: thread? })
+        Ok(Self { view, events_tx, settled_rx, thread: thread? })
     }
 
-    /// Hands over one event; never blocks.
+    /// Hands over one event. Blocks only for [`Event::RunPaused`], after which the whole process
+    /// stops, and then not for long: a terminal may stand still.
     pub fn on_event(&self, event: &Event) {
         if self.view != View::Bar && matches!(event, Event::Tick) {
             return;
         }
         // A drawer that gave up (its pipe is closed) is no reason to end a run.
         let _ = self.events_tx.send(event.clone());
+        if matches!(event, Event::RunPaused { .. }) {
+            let _ = self.settled_rx.recv_timeout(SETTLE_LIMIT);
+        }
     }
 
     /// Waits until all is drawn.
@@ -92,7 +103,12 @@ impl Reporter {
     }
 }
 
-fn draw_lines(events: &Receiver<Event>, told: Told, context: Context) -> io::Result<()> {
+fn draw_lines(
+    events: &Receiver<Event>,
+    settled: &SyncSender<()>,
+    told: Told,
+    context: Context,
+) -> io::Result<()> {
     let mut lines = Lines::new(told, context);
     let mut buffer = Vec::new();
     while let Ok(event) = events.recv() {
@@ -101,8 +117,16 @@ fn draw_lines(events: &Receiver<Event>, told: Told, context: Context) -> io::Res
             print(&buffer)?;
             buffer.clear();
         }
+        if matches!(event, Event::RunPaused { .. }) {
+            tell_settled(settled);
+        }
     }
     Ok(())
+}
+
+/// Nobody may be waiting any more.
+fn tell_settled(settled: &SyncSender<()>) {
+    let _ = settled.try_send(());
 }
 
 /// Styled text to stdout, in one piece, stripped where that cannot show it.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
 
 use clap::CommandFactory;
+use nix::sys::signal::{SigSet, Signal};
 use runner_core::diagnostic::{Diagnostic, Style};
 use runner_core::event::{EVENT_VERSION, Event};
 use runner_core::expand::{Case, Plan};
@@ -20,6 +21,7 @@ use crate::discover::{Discovered, discover};
 use crate::durations::Durations;
 use crate::execute::{self, KeepOutput, Limits, RawOutput, RunEnd, Summary};
 use crate::exit::{Exit, Failure, warn};
+use crate::keys::KeySource;
 use crate::report::{Context, Reporter, Tally, View};
 use crate::store::{KEEP, Log, Store, StoreError};
 use crate::{catalogue, contain, triage};
@@ -53,6 +55,8 @@ pub fn execute(cli: Cli) -> ExitCode {
 }
 
 fn run(flags: &RunFlags) -> Result<Exit, Failure> {
+    // It asks what everything is doing that runs. As long as nothing runs it must not end this.
+    let _ = SigSet::from(Signal::SIGUSR1).thread_block();
     let manifest = manifest(flags.select.manifest.as_deref())?;
     let mut choice = Choice::of_run(&manifest, flags, Setting::here())?;
     let workspace = Workspace::load(&root_of(&manifest))?;
@@ -127,6 +131,7 @@ fn recorded(
     let limits = Limits {
         durations: store.durations(),
         again: again_of_case,
+        keys: flags.keys(),
         ..limits(&log, bounds, view, seed)?
     };
     let context = Context {
@@ -298,6 +303,7 @@ fn limits(log: &Log, bounds: Bounds, view: View, seed: u64) -> Result<Limits, Fa
         run_dir: log.folder.clone(),
         raw_output,
         keep_output: KeepOutput::Notable,
+        keys: KeySource::Nowhere,
         silence_limit: execute::SILENCE_LIMIT,
     })
 }

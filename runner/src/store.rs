@@ -256,7 +256,7 @@ impl Store {
 impl Log {
     /// Records one event. A log that cannot be written does not end the run: see [`Log::close`].
     pub fn write(&mut self, event: &Event) {
-        if matches!(event, Event::Tick) || self.failure.is_some() {
+        if matches!(event, Event::Tick | Event::StatusAsked) || self.failure.is_some() {
             return;
         }
         if let Err(source) = self.try_write(event) {

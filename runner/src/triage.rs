@@ -78,8 +78,12 @@ fn verdicts(recording: &Recording) -> Vec<&Finished> {
             | Event::RetryForgone { .. }
             | Event::RunCut { .. }
             | Event::InterruptRequested { .. }
+            | Event::AttemptInspected { .. }
+            | Event::RunPaused { .. }
+            | Event::RunResumed { .. }
             | Event::SupervisorLost { .. }
             | Event::RunFinished { .. }
+            | Event::StatusAsked
             | Event::Tick => continue,
         };
         match places.get(&finished.case) {

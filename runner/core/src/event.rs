@@ -98,6 +98,29 @@ pub enum Event {
         /// How it is answered.
         answer: Interrupt,
     },
+    /// Somebody wanted to know what an attempt is doing; it was not disturbed.
+    AttemptInspected {
+        /// The case.
+        case: CaseName,
+        /// Which try this is, from 1.
+        attempt: u32,
+        /// Which round of stress it belongs to, from 1.
+        round: u32,
+        /// Since the attempt started.
+        elapsed: Duration,
+        /// What it is doing, a file name in the run's folder; none if that could not be written.
+        report: Option<PathBuf>,
+    },
+    /// The whole run stands still, all clocks included.
+    RunPaused {
+        /// Attempts under way.
+        running: usize,
+    },
+    /// It goes on.
+    RunResumed {
+        /// How long it stood still.
+        after: Duration,
+    },
     /// A supervisor died or fell silent; its attempt was ended from outside.
     SupervisorLost {
         /// Its place among the slots, from 0.
@@ -121,6 +144,9 @@ pub enum Event {
     /// Time passed. For those who draw; never recorded.
     #[serde(skip)]
     Tick,
+    /// Somebody wants to know how far the run is. For those who draw; never recorded.
+    #[serde(skip)]
+    StatusAsked,
 }
 
 /// How one attempt ended and what there is to read about it.

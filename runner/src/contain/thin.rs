@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal, kill, raise};
+use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
@@ -33,7 +33,7 @@ use super::command::Executed;
 use super::terminal::Terminal;
 use super::verdict::{Ending, code, judge};
 use super::{Contain, verdict};
-use crate::execute::{Orphans, pidfd_open};
+use crate::execute::{Orphans, heard, pidfd_open};
 
 /// A supervisor that was asked for an end has so long beyond all its clocks.
 const SILENCE_LIMIT: Duration = Duration::from_secs(15);
@@ -392,8 +392,7 @@ fn attempt(contain: &Contain) -> Attempt {
 
 /// Blocked from here on, in the supervisor too; the command begins with none blocked.
 fn signals() -> io::Result<SignalFd> {
-    let mut set = SigSet::empty();
-    for signal in [
+    let mut set = heard(&[
         Signal::SIGINT,
         Signal::SIGTERM,
         Signal::SIGHUP,
@@ -401,10 +400,8 @@ fn signals() -> io::Result<SignalFd> {
         Signal::SIGTSTP,
         Signal::SIGCONT,
         Signal::SIGUSR1,
-        Signal::SIGCHLD,
-    ] {
-        set.add(signal);
-    }
+    ]);
+    set.add(Signal::SIGCHLD);
     set.thread_block()?;
     Ok(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
 }

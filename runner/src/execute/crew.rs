@@ -78,6 +78,28 @@ impl Crew {
         self.members.get_mut(&id)
     }
 
+    /// Those that have greeted and serve a slot.
+    pub(super) fn serving(&self) -> Vec<SupervisorId> {
+        let serves = |member: &Supervisor| match member.duty {
+            Duty::Serving { .. } => true,
+            Duty::Greeting { .. } | Duty::Leaving => false,
+        };
+        self.members.iter().filter(|(_, member)| serves(member)).map(|(id, _)| *id).collect()
+    }
+
+    /// The whole program stood still: nobody was slow meanwhile.
+    pub(super) fn postpone(&mut self, by: Duration) {
+        for member in self.members.values_mut() {
+            match &mut member.term {
+                Term::Open => {}
+                Term::KillAt(time) | Term::GiveUpAt(time) => *time += by,
+            }
+        }
+        if let Some(sweep) = &mut self.sweep {
+            sweep.until += by;
+        }
+    }
+
     /// Says something to a supervisor, now or as soon as its socket has room.
     pub(super) fn send(
         &mut self,

@@ -26,14 +26,19 @@ use runner_core::protocol::{
 };
 use runner_core::run_folder::RunFolder;
 
+use intermission::Intermission;
+
 use super::crew::Crew;
 use super::image::Images;
 use super::ledger::{Ended, Ledger};
 use super::run::{ExecuteError, KeepOutput, Limits, RunEnd, SuiteBinary, Summary};
 use super::supervisor::{Duty, Progress, SupervisorId};
 use super::wakeup::{Source, Wakeup, Wakeups};
+use crate::keys::Keys;
 use crate::plain;
 use crate::plan::{Action, Afterwards, Bounds, Ending, Fact, Job, Plan, Stage, StartFault, Turn};
+
+mod intermission;
 
 /// Between two [`Event::Tick`].
 const TICK: Duration = Duration::from_millis(100);
@@ -66,6 +71,9 @@ pub(super) struct Executor<'a> {
     folder: RunFolder,
     next_tick: Instant,
     end: RunEnd,
+    keys: Option<Keys>,
+    /// Set while the run is about to stand still.
+    intermission: Option<Intermission>,
 }
 
 /// What the executor has for a slot of the plan.
@@ -159,6 +167,8 @@ impl<'a> Executor<'a> {
             folder: make_folder()?,
             next_tick: Instant::now(),
             end: RunEnd::ByItself,
+            keys: Keys::of(limits.keys),
+            intermission: None,
         })
     }
 
@@ -178,6 +188,7 @@ impl<'a> Executor<'a> {
     }
 
     fn run_loop(&mut self) -> Result<(), ExecuteError> {
+        self.enter_keys();
         self.step(Fact::Clock, Instant::now());
         self.ledger.settle();
         while !self.is_over() {
@@ -199,7 +210,8 @@ impl<'a> Executor<'a> {
     }
 
     fn next_clock(&self) -> Instant {
-        let clocks = [self.plan.next_clock(), self.crew.next_clock()];
+        let pause = self.intermission.as_ref().map(|intermission| intermission.until);
+        let clocks = [self.plan.next_clock(), self.crew.next_clock(), pause];
         clocks.into_iter().flatten().fold(self.next_tick, Instant::min)
     }
 
@@ -213,6 +225,10 @@ impl<'a> Executor<'a> {
     fn on_wakeup(&mut self, wakeup: Wakeup, now: Instant) {
         match wakeup {
             Wakeup::Interrupt(signal) => self.on_interrupt(signal, now),
+            Wakeup::Stop => self.on_stop(now),
+            Wakeup::Continue => self.on_continue(),
+            Wakeup::Inspect => self.on_inspect(now),
+            Wakeup::Keys => self.on_keys(now),
             Wakeup::Child => self.on_child(now),
             Wakeup::Control(id) => self.on_control(id, now),
             Wakeup::Exit(id) => self.on_exit(id, now),
@@ -249,6 +265,7 @@ impl<'a> Executor<'a> {
         if !self.crew.is_clean() {
             self.sweep(now);
         }
+        self.try_stop(now);
         self.step(Fact::Clock, now);
         if self.next_tick <= now {
             self.next_tick = now + TICK;
@@ -359,8 +376,8 @@ impl<'a> Executor<'a> {
             (FromSupervisor::Fault { message }, _) => {
                 self.crew.condemn(id, format!("gave up: {message}"), now);
             }
-            // Not asked for yet.
-            (FromSupervisor::Paused | FromSupervisor::Inspected(_), _) => {}
+            (FromSupervisor::Paused, _) => self.on_paused(id, now),
+            (FromSupervisor::Inspected(hang), _) => self.on_inspected(slot, *hang, now),
             (
                 FromSupervisor::Hello { .. }
                 | FromSupervisor::Slow { .. }
@@ -445,6 +462,7 @@ impl<'a> Executor<'a> {
         let Some(member) = self.crew.remove(id, now) else {
             return;
         };
+        self.on_paused(id, now);
         match member.duty {
             Duty::Leaving => {}
             Duty::Greeting { slot } => {
@@ -516,6 +534,10 @@ impl<'a> Executor<'a> {
     /// Tells the plan, and carries out what it wants.
     fn step(&mut self, fact: Fact, now: Instant) {
         self.actions.extend(self.plan.step(fact, now));
+        self.carry_out(now);
+    }
+
+    fn carry_out(&mut self, now: Instant) {
         while let Some(action) = self.actions.pop_front() {
             self.act(action, now);
         }
@@ -525,7 +547,11 @@ impl<'a> Executor<'a> {
         match action {
             Action::Open { slot, suite } => self.open(slot, suite, now),
             Action::Close { slot } => self.close(slot, now),
-            Action::Start { slot, case, turn } => self.start(slot, (case, turn), now),
+            Action::Start { slot, case, turn } => {
+                if self.hold(action).is_some() {
+                    self.start(slot, (case, turn), now);
+                }
+            }
             Action::Ask { slot } => self.tell(slot, &ToSupervisor::Interrupt, now),
             Action::Kill { slot } => self.tell(slot, &ToSupervisor::Kill, now),
             Action::Reject { slot } => self.reject(slot, now),

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use runner_core::event::{Event, Finished};
+use runner_core::event::{CaseName, Event, Finished};
 use runner_core::memory::Output;
 use runner_core::protocol::Hang;
 use runner_core::report;
@@ -26,8 +27,8 @@ pub(super) struct Ledger<'a> {
     sink: &'a mut dyn FnMut(&Event),
     entries: VecDeque<Entry>,
     scribe: Scribe,
-    /// Attempts whose end is told when their hang report is written.
-    reports: BTreeMap<Ticket, (PathBuf, Finished)>,
+    /// What is told when a hang report is written.
+    reports: BTreeMap<Ticket, (PathBuf, Pending)>,
     next_ticket: Ticket,
     problems: Vec<String>,
 }
@@ -35,6 +36,27 @@ pub(super) struct Ledger<'a> {
 enum Entry {
     Event(Event),
     Ended(Box<Ended>),
+    Inspected(Box<Inspected>),
+}
+
+/// An event that names a report.
+enum Pending {
+    Ended(Box<Finished>),
+    Inspected { case: CaseName, attempt: u32, round: u32, elapsed: Duration },
+}
+
+/// What an attempt is doing, because somebody wanted to know.
+pub(super) struct Inspected {
+    /// As [`Ended::label`].
+    pub(super) label: String,
+    pub(super) case: CaseName,
+    pub(super) attempt: u32,
+    pub(super) round: u32,
+    /// Since it was started.
+    pub(super) elapsed: Duration,
+    /// What it has written so far.
+    pub(super) output: Output,
+    pub(super) hang: Hang,
 }
 
 /// The end of an attempt, and what is to be written about it.
@@ -78,6 +100,11 @@ impl<'a> Ledger<'a> {
         self.entries.push_back(Entry::Ended(Box::new(ended)));
     }
 
+    /// Somebody wanted to know what an attempt is doing.
+    pub(super) fn note_inspected(&mut self, inspected: Inspected) {
+        self.entries.push_back(Entry::Inspected(Box::new(inspected)));
+    }
+
     /// Something went wrong beside the cases.
     pub(super) fn note_problem(&mut self, problem: String) {
         self.problems.push(problem);
@@ -90,6 +117,7 @@ impl<'a> Ledger<'a> {
             match entry {
                 Entry::Event(event) => (self.sink)(&event),
                 Entry::Ended(ended) => self.tell_end(*ended),
+                Entry::Inspected(inspected) => self.tell_inspected(*inspected),
             }
         }
     }
@@ -107,21 +135,24 @@ impl<'a> Ledger<'a> {
     /// Reports were written.
     pub(super) fn on_report(&mut self) {
         while let Some((ticket, result)) = self.scribe.try_finished() {
-            let Some((name, mut finished)) = self.reports.remove(&ticket) else {
+            let Some((name, pending)) = self.reports.remove(&ticket) else {
                 continue;
             };
-            match result {
-                Ok(()) => finished.hang_report = Some(name),
-                Err(error) => self.problems.push(unwritten(&name, &error)),
-            }
-            self.note(Event::AttemptFinished(Box::new(finished)));
+            let report = match result {
+                Ok(()) => Some(name),
+                Err(error) => {
+                    self.problems.push(unwritten(&name, &error));
+                    None
+                }
+            };
+            self.note(pending.event(report));
         }
     }
 
     /// Waits for no report any more: somebody is in a hurry.
     pub(super) fn give_up_reports(&mut self) {
-        for (_, (_, finished)) in std::mem::take(&mut self.reports) {
-            self.note(Event::AttemptFinished(Box::new(finished)));
+        for (_, (_, pending)) in std::mem::take(&mut self.reports) {
+            self.note(pending.event(None));
         }
     }
 
@@ -147,14 +178,30 @@ impl<'a> Ledger<'a> {
             hang,
             last_lines: report::last_lines(&output, LAST_LINES),
         };
-        let name = PathBuf::from(format!("{label}.hang"));
+        let name = format!("{label}.hang");
+        self.submit(name.into(), facts, Pending::Ended(Box::new(finished)));
+    }
+
+    fn tell_inspected(&mut self, inspected: Inspected) {
+        let Inspected { label, case, attempt, round, elapsed, output, hang } = inspected;
+        let facts = HangFacts {
+            case: case.id.clone(),
+            hang,
+            last_lines: report::last_lines(&output, LAST_LINES),
+        };
+        // The ticket tells it from earlier looks at the same attempt.
+        let name = format!("{label}-look-{}.hang", self.next_ticket);
+        self.submit(name.into(), facts, Pending::Inspected { case, attempt, round, elapsed });
+    }
+
+    fn submit(&mut self, name: PathBuf, facts: HangFacts, pending: Pending) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         match self.scribe.submit(ticket, self.run_dir.join(&name), facts) {
-            Ok(()) => drop(self.reports.insert(ticket, (name, finished))),
+            Ok(()) => drop(self.reports.insert(ticket, (name, pending))),
             Err(error) => {
                 self.problems.push(unwritten(&name, &error));
-                (self.sink)(&Event::AttemptFinished(Box::new(finished)));
+                (self.sink)(&pending.event(None));
             }
         }
     }
@@ -169,6 +216,20 @@ impl<'a> Ledger<'a> {
             Err(error) => {
                 self.problems.push(unwritten(&name, &error));
                 None
+            }
+        }
+    }
+}
+
+impl Pending {
+    fn event(self, report: Option<PathBuf>) -> Event {
+        match self {
+            Self::Ended(mut finished) => {
+                finished.hang_report = report;
+                Event::AttemptFinished(finished)
+            }
+            Self::Inspected { case, attempt, round, elapsed } => {
+                Event::AttemptInspected { case, attempt, round, elapsed, report }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Runs cases: one single-threaded loop over supervisors, signals and clocks.
 //!
 //! `plan` says what to do, this does it and tells everybody by events. Called by the binary's
-//! `main` flow once cases are known; knows nothing of manifests, filters, cargo or terminals, and
+//! `main` flow once cases are known; knows nothing of manifests, filters or cargo, of terminals only that keys may come from one, and
 //! never writes to fd 1 or 2.
 //!
 //! A supervisor is a process of the suite binary that answers for one slot's attempts
@@ -29,3 +29,4 @@ pub(crate) use kernel::{
     die_of, lease_for_writing, pidfd_of, pidfd_open, pidfd_signal, spawn_bound,
 };
 pub(crate) use orphans::Orphans;
+pub(crate) use wakeup::heard;

@@ -14,6 +14,7 @@ use runner_core::manifest::FailFast;
 use super::executor::Executor;
 use crate::again::Again;
 use crate::durations::Durations;
+use crate::keys::KeySource;
 
 /// Five seconds for what survives SIGKILL, which a supervisor waits for, and as much again and
 /// more for a loaded machine.
@@ -80,6 +81,8 @@ pub struct Limits {
     pub raw_output: RawOutput,
     /// Whose captured output is written to a file.
     pub keep_output: KeepOutput,
+    /// Where keys come from: `t` asks what everything does that runs, Enter how far the run is.
+    pub keys: KeySource,
 }
 
 /// Where fds 1 and 2 of attempts go.
@@ -147,7 +150,8 @@ impl ExecuteError {
 /// which are the caller's; [`Event::Tick`] comes ten times a second, whatever else happens. It is
 /// called from the loop: what it does, everything waits for.
 ///
-/// SIGINT, SIGTERM, SIGHUP and SIGCHLD are blocked in the calling thread meanwhile. The caller
+/// SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT, SIGUSR1 and SIGCHLD are blocked in the calling thread
+/// meanwhile. The caller
 /// must have no other thread (one that does not block them would be killed by them, and the
 /// process with it), and no child it waits for itself. This process stays a child subreaper.
 ///

@@ -21,6 +21,14 @@ const BATCH: usize = 64;
 pub(super) enum Wakeup {
     /// Somebody wants the run to end, by this signal.
     Interrupt(i32),
+    /// Somebody wants the run to stand still (SIGTSTP).
+    Stop,
+    /// Somebody wants it to go on (SIGCONT).
+    Continue,
+    /// Somebody wants to know what everything does that runs (SIGUSR1).
+    Inspect,
+    /// A key was pressed.
+    Keys,
     /// A child of this process died or stopped.
     Child,
     /// A supervisor's socket has something to read, room to write, or is closed.
@@ -39,6 +47,7 @@ pub(super) enum Source {
     Control(SupervisorId),
     Exit(SupervisorId),
     Report,
+    Keys,
 }
 
 /// What is waited for on a source.
@@ -66,6 +75,11 @@ impl Wakeups {
     /// Wakes for reading (and end-of-file) on `fd` until it is closed.
     pub(super) fn watch(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
         Ok(self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, source.number()))?)
+    }
+
+    /// Wakes for `fd` no more.
+    pub(super) fn forget(&self, fd: impl AsFd) -> io::Result<()> {
+        Ok(self.epoll.delete(fd)?)
     }
 
     /// Changes what a watched `fd` wakes for.
@@ -119,21 +133,25 @@ const SIGNALS: u64 = 0;
 const REPORT: u64 = 1;
 const CONTROL: u64 = 2;
 const EXIT: u64 = 3;
+const KEYS: u64 = 4;
+const WHAT_BITS: u32 = 3;
 
 impl Source {
     fn number(self) -> u64 {
         match self {
             Self::Report => REPORT,
-            Self::Control(SupervisorId(id)) => CONTROL | u64::from(id) << 2,
-            Self::Exit(SupervisorId(id)) => EXIT | u64::from(id) << 2,
+            Self::Keys => KEYS,
+            Self::Control(SupervisorId(id)) => CONTROL | u64::from(id) << WHAT_BITS,
+            Self::Exit(SupervisorId(id)) => EXIT | u64::from(id) << WHAT_BITS,
         }
     }
 
     /// `None` for the signals, which every [`Wakeups`] watches by itself.
     fn from_number(number: u64) -> Option<Self> {
-        let id = SupervisorId((number >> 2) as u32);
-        match number & 3 {
+        let id = SupervisorId((number >> WHAT_BITS) as u32);
+        match number & ((1 << WHAT_BITS) - 1) {
             REPORT => Some(Self::Report),
+            KEYS => Some(Self::Keys),
             CONTROL => Some(Self::Control(id)),
             EXIT => Some(Self::Exit(id)),
             _ => None,
@@ -143,16 +161,31 @@ impl Source {
     fn wakeup(self) -> Wakeup {
         match self {
             Self::Report => Wakeup::Report,
+            Self::Keys => Wakeup::Keys,
             Self::Control(id) => Wakeup::Control(id),
             Self::Exit(id) => Wakeup::Exit(id),
         }
     }
 }
 
+/// Those of these signals that this process was not started to ignore.
+pub(crate) fn heard(signals: &[Signal]) -> SigSet {
+    let ignored = ignored();
+    let is_heard = |signal: &&Signal| ignored & (1 << (**signal as i32 - 1)) == 0;
+    signals.iter().filter(is_heard).copied().collect()
+}
+
+/// The mask of what is ignored, by `/proc` (proc_pid_status(5)); nothing where there is none.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
 /// The signals of a run, blocked and readable.
 ///
-/// One that was ignored when the process began (`nohup`, a shell's `&`) stays ignored: the kernel
-/// does not queue it.
+/// One that was ignored when the process began (`nohup`, a shell's `&`) stays ignored. It must not
+/// be blocked for that: the kernel queues what is blocked, ignored or not.
 struct Signals {
     fd: SignalFd,
     before: SigSet,
@@ -160,10 +193,15 @@ struct Signals {
 
 impl Signals {
     fn block() -> io::Result<Self> {
-        let mut set = SigSet::empty();
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD] {
-            set.add(signal);
-        }
+        let mut set = heard(&[
+            Signal::SIGINT,
+            Signal::SIGTERM,
+            Signal::SIGHUP,
+            Signal::SIGTSTP,
+            Signal::SIGCONT,
+            Signal::SIGUSR1,
+        ]);
+        set.add(Signal::SIGCHLD);
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         Ok(Self { fd, before })
@@ -174,6 +212,9 @@ impl Signals {
             let number = info.ssi_signo.cast_signed();
             into.push(match number {
                 libc::SIGCHLD => Wakeup::Child,
+                libc::SIGTSTP => Wakeup::Stop,
+                libc::SIGCONT => Wakeup::Continue,
+                libc::SIGUSR1 => Wakeup::Inspect,
                 number => Wakeup::Interrupt(number),
             });
         }

@@ -3,14 +3,14 @@
 //! Redrawn at ticks only; between them an event costs no more than a line would.
 
 use std::io;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvError, SyncSender};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use runner_core::event::{CaseName, Event};
 
 use super::lines::{Context, Lines, Told};
-use super::{print, tally::Tally};
+use super::{print, tally::Tally, tell_settled};
 
 /// Redraws a second at most.
 const REDRAWS: u8 = 10;
@@ -22,7 +22,11 @@ const NAMED: usize = 4;
 const WORTH_NAMING: Duration = Duration::from_millis(500);
 
 /// Draws until there are no more events.
-pub(super) fn draw(events: &Receiver<Event>, context: Context) -> io::Result<()> {
+pub(super) fn draw(
+    events: &Receiver<Event>,
+    settled: &SyncSender<()>,
+    context: Context,
+) -> io::Result<()> {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(REDRAWS));
     if let Ok(style) = ProgressStyle::with_template("  {bar:30.green} {pos}/{len} {msg}") {
         bar.set_style(style.progress_chars("━━─"));
@@ -30,13 +34,20 @@ pub(super) fn draw(events: &Receiver<Event>, context: Context) -> io::Result<()>
     let mut lines = Lines::new(Told::Notable, context);
     let mut running = Running::default();
     let mut above = Vec::new();
-    while let Ok(event) = events.recv() {
+    let mut next = events.recv();
+    while let Ok(event) = next {
         let now = Instant::now();
         running.on_event(&event, now);
         lines.on_event(&event, &mut above);
         let is_last = matches!(event, Event::RunFinished { .. });
         if is_last {
             bar.finish_and_clear();
+        }
+        if matches!(event, Event::RunPaused { .. }) {
+            // No bar below it until the run goes on: a shell writes there.
+            next = bar.suspend(|| print(&above).map(|()| told_next(events, settled)))?;
+            above.clear();
+            continue;
         }
         if !above.is_empty() {
             bar.suspend(|| print(&above))?;
@@ -59,13 +70,23 @@ pub(super) fn draw(events: &Receiver<Event>, context: Context) -> io::Result<()>
             | Event::RetryForgone { .. }
             | Event::RunCut { .. }
             | Event::InterruptRequested { .. }
+            | Event::AttemptInspected { .. }
+            | Event::RunPaused { .. }
+            | Event::RunResumed { .. }
+            | Event::StatusAsked
             | Event::SupervisorLost { .. }
             | Event::RunFinished { .. }
             | Event::Tick => {}
         }
+        next = events.recv();
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+fn told_next(events: &Receiver<Event>, settled: &SyncSender<()>) -> Result<Event, RecvError> {
+    tell_settled(settled);
+    events.recv()
 }
 
 /// What runs, oldest first.
@@ -83,15 +104,24 @@ impl Running {
             Event::AttemptFinished(finished) => {
                 self.cases.retain(|(case, _)| *case != finished.case);
             }
+            Event::RunResumed { after } => self.postpone(*after),
             Event::CaseSkipped { .. }
             | Event::AttemptSlow { .. }
             | Event::RetryForgone { .. }
             | Event::RunCut { .. }
             | Event::InterruptRequested { .. }
+            | Event::AttemptInspected { .. }
+            | Event::RunPaused { .. }
+            | Event::StatusAsked
             | Event::SupervisorLost { .. }
             | Event::RunFinished { .. }
             | Event::Tick => {}
         }
+    }
+
+    fn postpone(&mut self, by: Duration) {
+        self.started = self.started.map(|started| started + by);
+        self.cases.iter_mut().for_each(|(_, since)| *since += by);
     }
 
     /// What stands right of the bar and below it.

@@ -114,6 +114,19 @@ impl Lines {
                 };
                 status(out, BAD, "Canceling", text)
             }
+            Event::AttemptInspected { case, round, elapsed, report, .. } => {
+                let text = format!("{} {}", seconds(*elapsed), self.name(case, *round));
+                status(out, ODD, "RUNNING", text)?;
+                self.report(report.as_deref(), out)
+            }
+            Event::RunPaused { running } => {
+                let running = summary::counted(*running, "case");
+                status(out, ODD, "Paused", format!("with {running} running, clocks stopped"))
+            }
+            Event::RunResumed { after } => {
+                status(out, ODD, "Resumed", format!("after {:.1} s", after.as_secs_f64()))
+            }
+            Event::StatusAsked => status(out, STRONG, "Status", self.status()),
             Event::SupervisorLost { slot, suite, message } => {
                 status(out, BAD, "LOST", format!("supervisor of {suite} in slot {slot}: {message}"))
             }
@@ -173,11 +186,27 @@ impl Lines {
             let path = self.context.folder.join(output);
             quoted(out, "output", &path, excerpt::end_of(&path, OUTPUT_LINES))?;
         }
-        if let Some(report) = &finished.hang_report {
-            let path = self.context.folder.join(report);
-            quoted(out, "hang report", &path, excerpt::first_paragraph_of(&path, HANG_LINES))?;
+        self.report(finished.hang_report.as_deref(), out)
+    }
+
+    fn report(&self, report: Option<&Path>, out: &mut Vec<u8>) -> io::Result<()> {
+        let Some(report) = report else {
+            return Ok(());
+        };
+        let path = self.context.folder.join(report);
+        quoted(out, "hang report", &path, excerpt::first_paragraph_of(&path, HANG_LINES))
+    }
+
+    /// `12/640 finished, 2 failed`.
+    fn status(&self) -> String {
+        let finished = match self.to_run {
+            Some(to_run) => format!("{}/{to_run} finished", self.tally.finished()),
+            None => format!("{} finished", self.tally.finished()),
+        };
+        match self.tally.failed() {
+            0 => finished,
+            failed => format!("{finished}, {failed} failed"),
         }
-        Ok(())
     }
 
     fn again(&self, id: &str, out: &mut Vec<u8>) -> io::Result<()> {

@@ -69,6 +69,10 @@ impl Tally {
             Event::AttemptStarted { .. }
             | Event::AttemptSlow { .. }
             | Event::RunCut { .. }
+            | Event::AttemptInspected { .. }
+            | Event::RunPaused { .. }
+            | Event::RunResumed { .. }
+            | Event::StatusAsked
             | Event::InterruptRequested { .. }
             | Event::SupervisorLost { .. }
             | Event::RunFinished { .. }

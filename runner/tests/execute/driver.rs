@@ -9,6 +9,7 @@ use std::time::Duration;
 use runner::again::Again;
 use runner::durations::Durations;
 use runner::execute::{Harness, KeepOutput, Limits, RawOutput, RunEnd, SuiteBinary, Summary, run};
+use runner::keys::KeySource;
 use runner_core::event::{Event, Stress};
 use runner_core::expand::{Case, Plan};
 use runner_core::manifest::{Backoff, FailFast, Jitter, Retries, Terminate, ThreadsRequired};
@@ -102,6 +103,7 @@ fn limits(scenario: &Scenario) -> Limits {
         capture_limit_bytes: 1 << 20,
         seed: 42,
         run_dir: scenario.run_dir.clone(),
+        keys: KeySource::Nowhere,
         raw_output: RawOutput::Inherit,
         keep_output: match scenario.keep_all_output {
             true => KeepOutput::Every,

@@ -123,6 +123,12 @@ impl Fake {
                 self.end(facts(Some(Done::Passed)));
                 for_ever();
             }
+            "ends while all stops" => {
+                while receive::<ToSupervisor>(&mut self.control).unwrap() != ToSupervisor::Pause {}
+                self.end(facts(Some(Done::Passed)));
+                self.say(&FromSupervisor::Paused);
+            }
+            "answers" => self.answer_until_resumed(),
             "is polite" => self.until(&ToSupervisor::Interrupt),
             "is stubborn" => self.until(&ToSupervisor::Kill),
             "is deaf" => {
@@ -137,6 +143,23 @@ impl Fake {
     fn until(&mut self, wanted: &ToSupervisor) {
         while receive::<ToSupervisor>(&mut self.control).unwrap() != *wanted {}
         self.end(Facts { stopped: Some(Stopped::Interrupted), ..facts(None) });
+    }
+
+    /// Ends the attempt when it is told to end or to go on.
+    fn answer_until_resumed(&mut self) {
+        loop {
+            match receive::<ToSupervisor>(&mut self.control).unwrap() {
+                ToSupervisor::Pause => self.say(&FromSupervisor::Paused),
+                ToSupervisor::Resume => return self.end(facts(Some(Done::Passed))),
+                ToSupervisor::Inspect => {
+                    let hang = hang().hang.unwrap();
+                    self.say(&FromSupervisor::Inspected(Box::new(hang)));
+                }
+                _ => {
+                    return self.end(Facts { stopped: Some(Stopped::Interrupted), ..facts(None) });
+                }
+            }
+        }
     }
 
     fn end(&mut self, facts: Facts) {

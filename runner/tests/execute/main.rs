@@ -8,6 +8,7 @@
 mod driver;
 mod fake;
 mod faults;
+mod intermissions;
 mod interrupts;
 mod probe;
 mod work;
@@ -25,6 +26,7 @@ fn main() {
     let mut trials = work::trials();
     trials.extend(faults::trials());
     trials.extend(interrupts::trials());
+    trials.extend(intermissions::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
@@ -68,14 +68,19 @@ pub(crate) fn run(scenario: Scenario) -> Run {
 }
 
 impl Driver {
-    pub(crate) fn start(mut scenario: Scenario) -> Self {
+    pub(crate) fn start(scenario: Scenario) -> Self {
+        Self::start_as(Command::new(std::env::current_exe().unwrap()), scenario)
+    }
+
+    /// By a command that becomes this very program.
+    pub(crate) fn start_as(mut command: Command, mut scenario: Scenario) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let mark = format!("{}-{number}", std::process::id());
         let run_dir = tempfile::tempdir().unwrap();
         let temp = tempfile::tempdir().unwrap();
         scenario.run_dir = run_dir.path().to_owned();
-        let mut process = Command::new(std::env::current_exe().unwrap())
+        let mut process = command
             .env(SCENARIO, serde_json::to_string(&scenario).unwrap())
             .env(MARK, &mark)
             .env("TMPDIR", temp.path())
@@ -90,6 +95,24 @@ impl Driver {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.process.id().cast_signed()), signal).unwrap();
+    }
+
+    /// Waits until the driver is stopped.
+    pub(crate) fn until_stopped(&self) {
+        let pid = self.process.id().cast_signed();
+        while runner_core::process::read(pid).is_none_or(|process| process.state != 'T') {
+            std::thread::yield_now();
+        }
+    }
+
+    /// The text of a file of the run so far.
+    pub(crate) fn read(&self, file: &Path) -> String {
+        std::fs::read_to_string(self.run_dir.path().join(file)).unwrap()
+    }
+
+    /// The last event that was waited for.
+    pub(crate) fn last_seen(&self) -> &Event {
+        self.seen.last().unwrap()
     }
 
     /// Waits until nothing that the driver started is alive.
