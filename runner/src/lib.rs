@@ -16,6 +16,7 @@ pub mod discover;
 pub mod durations;
 pub mod execute;
 pub mod exit;
+pub mod headroom;
 pub mod keys;
 pub mod list;
 pub mod nextest;

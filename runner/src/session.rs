@@ -21,6 +21,7 @@ use crate::discover::{Discovered, discover};
 use crate::durations::Durations;
 use crate::execute::{self, KeepOutput, Limits, RawOutput, RunEnd, Summary};
 use crate::exit::{Exit, Failure, warn};
+use crate::headroom::{self, Proposal, Signs};
 use crate::keys::KeySource;
 use crate::report::{Context, Reporter, Tally, View};
 use crate::store::{KEEP, Log, Store, StoreError};
@@ -152,6 +153,11 @@ fn recorded(
     let reporter = Reporter::start(view, context).map_err(|error| no_run(&error))?;
     let mut audience = Audience { log, reporter, tally: Tally::default() };
     audience.on_event(&started);
+    if let Some(Proposal { percent, reasons }) =
+        headroom::proposal(&Signs::take(limits.slots), flags.timeout_scale)
+    {
+        audience.on_event(&Event::ScaleProposed { percent, reasons });
+    }
     let clock = Instant::now();
     let ended = execute::run(&found.binaries, found.cases, &limits, &mut |event| {
         audience.on_event(event);

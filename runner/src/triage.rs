@@ -75,6 +75,7 @@ fn verdicts(recording: &Recording) -> Vec<&Finished> {
             | Event::CaseSkipped { .. }
             | Event::AttemptStarted { .. }
             | Event::AttemptSlow { .. }
+            | Event::ScaleProposed { .. }
             | Event::RetryForgone { .. }
             | Event::RunCut { .. }
             | Event::InterruptRequested { .. }

@@ -78,6 +78,13 @@ pub enum Event {
     },
     /// An attempt is over, and nothing of it is left.
     AttemptFinished(Box<Finished>),
+    /// The machine has less time than deadlines take for granted. Nothing was changed.
+    ScaleProposed {
+        /// A `--timeout-scale` that would make up for it, in percent.
+        percent: u32,
+        /// What speaks for it, for a person.
+        reasons: Vec<String>,
+    },
     /// A case was to be tried again, and will not be: the run ends before. Its last attempt
     /// decides after all.
     RetryForgone {

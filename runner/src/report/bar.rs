@@ -67,6 +67,7 @@ pub(super) fn draw(
             | Event::AttemptStarted { .. }
             | Event::AttemptSlow { .. }
             | Event::AttemptFinished(_)
+            | Event::ScaleProposed { .. }
             | Event::RetryForgone { .. }
             | Event::RunCut { .. }
             | Event::InterruptRequested { .. }
@@ -107,6 +108,7 @@ impl Running {
             Event::RunResumed { after } => self.postpone(*after),
             Event::CaseSkipped { .. }
             | Event::AttemptSlow { .. }
+            | Event::ScaleProposed { .. }
             | Event::RetryForgone { .. }
             | Event::RunCut { .. }
             | Event::InterruptRequested { .. }

@@ -101,6 +101,15 @@ impl Lines {
                 status(out, ODD, "SLOW", format!("[>{seconds:>7.3}s] {name}"))
             }
             Event::AttemptFinished(finished) => self.finished(finished, out),
+            Event::ScaleProposed { percent, reasons } => {
+                let scale = f64::from(*percent) / 100.0;
+                let text = format!(
+                    "{}: deadlines may be too short for this machine; \
+                     `--timeout-scale {scale}` would make up for that",
+                    reasons.join(", ")
+                );
+                status(out, ODD, "Headroom", text)
+            }
             Event::RetryForgone { case, round } => {
                 let name = self.name(case, *round);
                 status(out, ODD, "NO RETRY", format!("{name}: the run ends before"))

@@ -68,6 +68,7 @@ impl Tally {
             }
             Event::AttemptStarted { .. }
             | Event::AttemptSlow { .. }
+            | Event::ScaleProposed { .. }
             | Event::RunCut { .. }
             | Event::AttemptInspected { .. }
             | Event::RunPaused { .. }

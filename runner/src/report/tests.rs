@@ -311,6 +311,16 @@ fn a_run_that_ends_by_its_own_limits_says_which() {
 }
 
 #[test]
+fn a_lack_of_time_is_told_with_what_would_make_up_for_it() {
+    let reasons = vec!["2ms of work took 9.0 ms".to_owned(), "a thread costs 1.0 ms".to_owned()];
+    let event = Event::ScaleProposed { percent: 450, reasons };
+    let text = shown_in(PathBuf::from("x"), Told::Notable, &[event]);
+    let expected = "    Headroom 2ms of work took 9.0 ms, a thread costs 1.0 ms: deadlines may be \
+                    too short for this machine; `--timeout-scale 4.5` would make up for that\n";
+    assert_eq!(text, expected);
+}
+
+#[test]
 fn several_suites_are_told_apart() {
     let text = shown(vec![started(2, 1), end("a::b", "exec", failure())]);
     assert!(text.contains("(1/1) suites a::b::exec"), "{text}");
