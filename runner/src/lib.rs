@@ -17,6 +17,7 @@ pub mod durations;
 pub mod execute;
 pub mod exit;
 pub mod headroom;
+pub mod history;
 pub mod keys;
 pub mod list;
 pub mod nextest;

@@ -103,7 +103,13 @@ fn triage(flags: &TriageFlags) -> Result<Exit, Failure> {
         warn(format!("{torn}; what follows is what was recorded until then"));
     }
     let again = again(flags.manifest.as_deref(), None);
-    print(&triage::report(&recording, &shown(&recording.folder), &again));
+    let (history, unread) = store.history().map_err(unreadable)?;
+    if unread > 0 {
+        warn(format!("{unread} recorded runs cannot be read and are not counted"));
+    }
+    let folder = shown(&recording.folder);
+    let context = triage::Context { history: &history, folder: &folder, again: &again };
+    print(&triage::report(&recording, &context));
     Ok(Exit::Success)
 }
 

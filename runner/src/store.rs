@@ -8,10 +8,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use runner_core::event::{EVENT_VERSION, Event};
+use runner_core::event::{EVENT_VERSION, Event, Finished};
 use serde::{Deserialize, Serialize};
 
 use crate::durations::Durations;
+use crate::history::History;
 
 /// All runs of a workspace.
 #[derive(Clone, Debug)]
@@ -110,6 +111,12 @@ pub const KEEP: Keep =
 
 const LOG_NAME: &str = "events.jsonl";
 
+/// So many of the last runs are history …
+const HISTORY_RUNS: usize = 50;
+
+/// … and no more once so many bytes were read.
+const HISTORY_BYTES: u64 = 128 << 20;
+
 /// So many of the last runs are asked how long cases took: not each runs every case …
 const DURATION_RUNS: usize = 8;
 
@@ -126,6 +133,16 @@ struct Line<E> {
     at: f64,
     #[serde(flatten)]
     event: E,
+}
+
+impl Recording {
+    /// Every attempt that came to its end, in that order.
+    pub fn attempts(&self) -> impl Iterator<Item = &Finished> {
+        self.events.iter().filter_map(|event| {
+            let Event::AttemptFinished(finished) = event else { return None };
+            Some(finished.as_ref())
+        })
+    }
 }
 
 /// What of a log's lines says how long cases took.
@@ -186,6 +203,26 @@ impl Store {
         let text = fs::read(&path).map_err(io_error("read", &path))?;
         let (events, torn) = parse(&path, &text)?;
         Ok(Recording { id, folder, events, torn })
+    }
+
+    /// What became of cases in the last runs, and how many runs could not be read.
+    ///
+    /// # Errors
+    /// The folder of runs cannot be read.
+    pub fn history(&self) -> Result<(History, usize), StoreError> {
+        let mut history = History::default();
+        let (mut unread, mut bytes) = (0, 0);
+        for run in self.runs()?.iter().rev().take(HISTORY_RUNS) {
+            match self.read(Some(run)) {
+                Ok(recording) => history.add(run, recording.attempts()),
+                Err(_) => unread += 1,
+            }
+            bytes += fs::metadata(self.root.join(run).join(LOG_NAME)).map_or(0, |it| it.len());
+            if bytes > HISTORY_BYTES {
+                break;
+            }
+        }
+        Ok((history, unread))
     }
 
     /// How long cases took in the last runs. A run that cannot be read tells nothing, and is

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::fs;
 use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 use runner_core::event::{CaseName, Event, Finished};
 use runner_core::outcome::{Outcome, Standing};
 
+use crate::history::{History, Record};
 use crate::printable;
 use crate::store::Recording;
 
@@ -29,9 +31,18 @@ struct Signature {
     mark: String,
 }
 
-/// The report on a run. `folder` is the run's folder as it should be printed, `again` what stands
-/// before a case's id in the line that runs it again.
-pub fn report(recording: &Recording, folder: &Path, again: &str) -> String {
+/// What the report on a run is made with beside the run.
+pub struct Context<'a> {
+    /// What became of the cases in other runs.
+    pub history: &'a History,
+    /// The run's folder, as it should be printed.
+    pub folder: &'a Path,
+    /// What stands before what names a case in the line that runs it again.
+    pub again: &'a str,
+}
+
+/// The report on a run. Reads the hang reports in the run's folder.
+pub fn report(recording: &Recording, context: &Context<'_>) -> String {
     let finished = verdicts(recording);
     let failures: Vec<&Finished> = finished.iter().copied().filter(|it| is_failure(it)).collect();
     let mut text = String::new();
@@ -42,12 +53,15 @@ pub fn report(recording: &Recording, folder: &Path, again: &str) -> String {
         recording.id,
         failures.len()
     );
+    if let Some(reasons) = short_of_time(recording) {
+        let _ = writeln!(text, "the machine was short of time: {reasons}");
+    }
     for (backend, of_backend) in by_backend(&failures) {
         let _ = writeln!(text, "\n{STRONG}{backend}{STRONG:#}: {} failed", of_backend.len());
-        for (signature, cases) in by_signature(&of_backend) {
+        for (signature, cases) in by_signature(&of_backend, &recording.folder) {
             write_signature(&mut text, &signature, &cases);
             for case in cases.iter().take(NAMED) {
-                write_case(&mut text, case, &finished, folder, again);
+                write_case(&mut text, case, &finished, context);
             }
             if cases.len() > NAMED {
                 let _ = writeln!(text, "    … and {} more", cases.len() - NAMED);
@@ -68,25 +82,7 @@ pub fn failed_ids(recording: &Recording) -> Vec<String> {
 fn verdicts(recording: &Recording) -> Vec<&Finished> {
     let mut verdicts: Vec<&Finished> = Vec::new();
     let mut places: BTreeMap<&CaseName, usize> = BTreeMap::new();
-    for event in &recording.events {
-        let finished = match event {
-            Event::AttemptFinished(finished) => finished.as_ref(),
-            Event::RunStarted { .. }
-            | Event::CaseSkipped { .. }
-            | Event::AttemptStarted { .. }
-            | Event::AttemptSlow { .. }
-            | Event::ScaleProposed { .. }
-            | Event::RetryForgone { .. }
-            | Event::RunCut { .. }
-            | Event::InterruptRequested { .. }
-            | Event::AttemptInspected { .. }
-            | Event::RunPaused { .. }
-            | Event::RunResumed { .. }
-            | Event::SupervisorLost { .. }
-            | Event::RunFinished { .. }
-            | Event::StatusAsked
-            | Event::Tick => continue,
-        };
+    for finished in recording.attempts() {
         match places.get(&finished.case) {
             Some(place) => {
                 let known = &mut verdicts[*place];
@@ -117,10 +113,13 @@ fn by_backend<'a>(failures: &[&'a Finished]) -> BTreeMap<&'a str, Vec<&'a Finish
 }
 
 /// The most frequent first.
-fn by_signature<'a>(failures: &[&'a Finished]) -> Vec<(Signature, Vec<&'a Finished>)> {
+fn by_signature<'a>(
+    failures: &[&'a Finished],
+    folder: &Path,
+) -> Vec<(Signature, Vec<&'a Finished>)> {
     let mut groups: BTreeMap<Signature, Vec<&Finished>> = BTreeMap::new();
     for failure in failures {
-        groups.entry(Signature::of(&failure.outcome)).or_default().push(failure);
+        groups.entry(Signature::of(failure, folder)).or_default().push(failure);
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, cases)| std::cmp::Reverse(cases.len()));
@@ -132,7 +131,8 @@ fn write_signature(text: &mut String, signature: &Signature, cases: &[&Finished]
     let _ = writeln!(text, "  {BAD}{word}{BAD:#} {mark}  {FAINT}×{}{FAINT:#}", cases.len());
 }
 
-fn write_case(text: &mut String, case: &Finished, all: &[&Finished], folder: &Path, again: &str) {
+fn write_case(text: &mut String, case: &Finished, all: &[&Finished], context: &Context<'_>) {
+    let Context { history, folder, again } = context;
     let passing = passing_elsewhere(case, all);
     let elsewhere = if passing.is_empty() {
         "passes nowhere else".to_owned()
@@ -140,12 +140,48 @@ fn write_case(text: &mut String, case: &Finished, all: &[&Finished], folder: &Pa
         format!("passes on {}", passing.into_iter().collect::<Vec<_>>().join(", "))
     };
     let _ = writeln!(text, "    {}  {FAINT}{elsewhere}{FAINT:#}", case.case.id);
+    if let Some(record) = history.of(&case.case).filter(|record| record.runs > 1) {
+        let _ = writeln!(text, "      {}", in_words(record));
+    }
     for (what, file) in [("hang report", &case.hang_report), ("output", &case.output)] {
         if let Some(file) = file {
             let _ = writeln!(text, "      {what}: {}", folder.join(file).display());
         }
     }
     let _ = writeln!(text, "      again: {STRONG}{again} {}{STRONG:#}", case.again);
+}
+
+/// `failed in 3 of 12 runs, flaky in 2, since RUN`
+fn in_words(Record { runs, failed, flaky, failing_since }: Record<'_>) -> String {
+    let mut text = format!("failed in {failed} of {runs} runs");
+    if flaky > 0 {
+        let _ = write!(text, ", flaky in {flaky}");
+    }
+    match failing_since {
+        Some(run) if failed < runs => drop(write!(text, ", without a pass since {run}")),
+        Some(_) | None => {}
+    }
+    text
+}
+
+/// Why deadlines may have passed that would not have elsewhere.
+fn short_of_time(recording: &Recording) -> Option<String> {
+    recording.events.iter().find_map(|event| {
+        let Event::ScaleProposed { reasons, .. } = event else { return None };
+        Some(reasons.join(", "))
+    })
+}
+
+/// Where the case's body was when its deadline passed, by the first paragraph of its hang report;
+/// where the body is not named, the first thread that is.
+fn hung_in(report: &Path) -> Option<String> {
+    let text = fs::read_to_string(report).ok()?;
+    let gists = || {
+        let lines = text.lines().take_while(|line| !line.is_empty());
+        lines.filter_map(|line| line.strip_prefix("thread ")?.split_once(" in "))
+    };
+    let is_body = |(thread, _): &(&str, &str)| thread.ends_with("`body`");
+    gists().find(is_body).or_else(|| gists().next()).map(|(_, place)| place.to_owned())
 }
 
 /// Backends on which the same test passed in the same run.
@@ -180,14 +216,20 @@ fn without_names(text: &str) -> String {
 }
 
 impl Signature {
-    fn of(outcome: &Outcome) -> Self {
+    /// A timeout is one with others that hang in the same place: the word alone says nothing.
+    fn of(finished: &Finished, folder: &Path) -> Self {
+        let outcome = &finished.outcome;
         let mark = match outcome {
+            Outcome::Timeout => {
+                let report = finished.hang_report.as_ref();
+                let place = report.and_then(|report| hung_in(&folder.join(report)));
+                place.map(|place| format!("in {place}")).unwrap_or_default()
+            }
             Outcome::Fail { location: Some(location), .. } => location.clone(),
             Outcome::Fail { location: None, .. }
             | Outcome::Pass
             | Outcome::ExitedEarly { .. }
             | Outcome::Signalled { .. }
-            | Outcome::Timeout
             | Outcome::Leak { .. }
             | Outcome::Skipped { .. }
             | Outcome::Xfail { .. }
@@ -205,6 +247,10 @@ impl Signature {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use runner_core::outcome::Policy;
+
     use super::*;
 
     #[test]
@@ -226,7 +272,54 @@ mod tests {
             message: message.into(),
             location: Some("src/a.rs:7:9".into()),
         };
-        assert_eq!(Signature::of(&fail("1 != 2")), Signature::of(&fail("3 != 4")));
-        assert_ne!(Signature::of(&fail("x")), Signature::of(&Outcome::Timeout));
+        let signature = |outcome| Signature::of(&finished(outcome), Path::new("no folder"));
+        assert_eq!(signature(fail("1 != 2")), signature(fail("3 != 4")));
+        assert_ne!(signature(fail("x")), signature(Outcome::Timeout));
+    }
+
+    #[test]
+    fn timeouts_are_told_apart_by_where_the_body_hangs() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let signature = |name: &str, report: &str| {
+            std::fs::write(folder.path().join(name), report).expect("written");
+            let hung = Finished { hang_report: Some(name.into()), ..finished(Outcome::Timeout) };
+            Signature::of(&hung, folder.path()).mark
+        };
+        let report = "hang report: a::b\nthread 7 `main` in wait at src/main.rs:1\n\
+                      thread 8 `body` in lock at src/a.rs:7\n\nprocess 7\n";
+        assert_eq!(signature("a", report), "in lock at src/a.rs:7");
+        let other_pids = report.replace(" 7 ", " 9 ").replace(" 8 ", " 10 ");
+        assert_eq!(signature("b", &other_pids), "in lock at src/a.rs:7");
+        let elsewhere = report.replace("a.rs:7", "b.rs:3");
+        assert_eq!(signature("c", &elsewhere), "in lock at src/b.rs:3");
+        let stopped = "hang report: a::b\nthread 7 `fixtures` in raise\n\nthread 8 `body` in no\n";
+        assert_eq!(signature("d", stopped), "in raise");
+        assert_eq!(signature("e", "hang report: a::b\n\n"), "");
+    }
+
+    fn finished(outcome: Outcome) -> Finished {
+        let case = CaseName {
+            suite: "s".into(),
+            id: "a::b::fork".into(),
+            test: "a::b".into(),
+            backend: "fork".into(),
+        };
+        Finished {
+            case,
+            attempt: 1,
+            attempts: 1,
+            round: 1,
+            retry: None,
+            slot: 0,
+            outcome,
+            policy: Policy::STRICT,
+            duration: Duration::ZERO,
+            output: None,
+            hang_report: None,
+            allowed_leaks: Vec::new(),
+            resources: None,
+            again: String::new(),
+            seed: 0,
+        }
     }
 }

@@ -230,6 +230,29 @@ fork: 2 failed
 }
 
 #[test]
+fn triage_tells_how_often_a_case_fails_and_which_timeouts_hang_in_one_place() {
+    let workspace = workspace("history", Answer::Good);
+    let recorded = include_str!("recorded.jsonl");
+    let passed = recorded.replace(r#"{"outcome":"timeout"}"#, r#"{"outcome":"pass"}"#);
+    workspace.record("2026-01-01T00-00-00-000-aaaaaa", &passed);
+    workspace.record("2026-01-02T00-00-00-000-bbbbbb", recorded);
+    workspace.record("2026-01-03T00-00-00-000-cccccc", recorded);
+    let newest = "target/runner/runs/2026-01-03T00-00-00-000-cccccc";
+    let report = "hang report: a::one::fork\nthread 7 `body` in spin at src/a.rs:9\n\n";
+    workspace.write(&format!("{newest}/000.hang"), report);
+    let run = workspace.runner(&["triage"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains("  TIMEOUT in spin at src/a.rs:9  ×1\n"), "{}", run.stdout);
+    let since = "failed in 2 of 3 runs, without a pass since 2026-01-02T00-00-00-000-bbbbbb";
+    assert!(run.stdout.contains(since), "{}", run.stdout);
+    assert!(run.stdout.contains("failed in 3 of 3 runs\n"), "{}", run.stdout);
+    workspace.record("2025-12-31T00-00-00-000-dddddd", "{\"version\":1}\n");
+    let run = workspace.runner(&["triage"]);
+    let warned = "1 recorded runs cannot be read and are not counted";
+    assert!(run.stderr.contains(warned), "{}", run.stderr);
+}
+
+#[test]
 fn a_truncated_or_newer_recording_is_one_clear_message() {
     let workspace = workspace("torn", Answer::Good);
     let whole = include_str!("recorded.jsonl");
