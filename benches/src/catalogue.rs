@@ -69,7 +69,8 @@ fn plain_case() -> Figure {
         ),
         floor: Some(side(
             format!(
-                "posix_spawn and wait of the same binary for one test; {SLOTS} such loops at once"
+                "posix_spawn and wait of the same binary for one test, with cargo's library path; \
+                 {SLOTS} such loops at once"
             ),
             run(Run::SpawnPerPlainCase),
         )),

@@ -4,7 +4,9 @@
 //! What a run costs whatever it runs (cargo, listing, the start) is measured by a run of one case,
 //! and taken off.
 
+use std::ffi::OsString;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
@@ -161,14 +163,27 @@ fn runner_per_plain_case(products: &Products) -> Result<f64> {
     Ok(per_case(all, wall(&mut runner(products, "fd", &one))?))
 }
 
+/// What cargo and every runner give to a test: the dynamic linker looks there first.
+fn library_path(products: &Products) -> Result<OsString> {
+    let libraries = Command::new("rustc").args(["--print", "target-libdir"]).output();
+    let libraries = libraries.trying("asking rustc for its libraries")?.stdout;
+    let libraries = PathBuf::from(String::from_utf8_lossy(&libraries).trim());
+    let folders = products.plain.ancestors().skip(1).take(2).map(Path::to_owned);
+    std::env::join_paths(folders.chain([libraries])).trying("joining paths")
+}
+
 /// As many starts of that binary at once as there are slots, each waited for: std starts a program
 /// by posix_spawn where nothing is to be done between fork and exec.
 fn spawn_per_plain_case(products: &Products) -> Result<f64> {
     let name = format!("sync::{FIRST}");
+    let library_path = library_path(products)?;
     let slot = || -> Result<()> {
         for _ in 0..CASES / SLOTS {
             let mut command = Command::new(&products.plain);
-            command.args(["--exact", &name, "--nocapture"]).stdin(Stdio::null());
+            command
+                .env("LD_LIBRARY_PATH", &library_path)
+                .args(["--exact", &name, "--nocapture"])
+                .stdin(Stdio::null());
             let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
             let status = status.trying("starting a plain test")?;
             if !status.success() {

@@ -1,19 +1,4 @@
-//! The supervisor's side: one fork and one exec for each attempt.
-//!
-//! # A stop between fork and exec
-//! nextest executes itself between the two, because a SIGTSTP from the terminal can stop a child
-//! that has not come to its exec, and then its parent, which waits for that, for good. Here that
-//! cannot happen, and nothing has to be executed twice:
-//! - The terminal signals its foreground process group. A supervisor left that with `setsid`, with
-//!   every signal of a run still blocked as it inherited them from the runner, so before its own
-//!   exec it could not be stopped either; what it forks was never in that group.
-//! - Its process group, and every one below it, is orphaned (no member has a parent in another
-//!   group of the same session), and what SIGTSTP, SIGTTIN and SIGTTOU do by default is not done
-//!   to orphaned groups (setpgid(2), POSIX.1 2.4.3). A SIGTSTP that somebody sends on purpose stops
-//!   no first process before its exec.
-//! - SIGSTOP comes from somebody who means this process. The supervisor itself, which does so when
-//!   the runner pauses, does not wait for the exec: it is in its loop, sees the stop as part of the
-//!   attempt, and the attempt's clocks end what stays stopped.
+//! The supervisor's side: one clone and one exec for each attempt.
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -21,17 +6,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
-use nix::errno::Errno;
-use nix::fcntl::AtFlags;
-use nix::unistd::execveat;
 use runner_core::memory::Memory;
 use runner_core::protocol::{Attempt, Done, Program, Work, role, variable};
-use runner_supervisor::{FirstProcess, inherited, serve};
+use runner_supervisor::{FirstProcess, Launch, inherited, serve};
 
 use super::attempt::fd_of;
 use super::images::{Image, Known};
 
-/// What a first process exits with that never came to its program; its *done* says why.
+/// What a first process exits with that has no program; its *done* says why.
 const NOT_SET_UP: i32 = 96;
 /// What a supervisor exits with that cannot serve.
 const FAILED: u8 = 101;
@@ -86,44 +68,34 @@ impl PlainTest {
         let (_, file) = self.files.iter().find(|(fd, _)| *fd == number)?;
         Some((file.as_fd(), self.known.find(number)?))
     }
-
-    /// Returns if it cannot be done, with why.
-    fn execute(&self, attempt: &Attempt) -> String {
-        let Work::Program(program) = &attempt.work else {
-            return "this supervisor has no tests of its own".into();
-        };
-        let Some((file, image)) = self.find(program) else {
-            return format!("{} is no binary that was listed", program.image.display());
-        };
-        if let Err(error) = std::env::set_current_dir(&attempt.cwd) {
-            return format!("cannot enter {}: {error}", attempt.cwd.display());
-        }
-        let arguments: Option<Vec<_>> = program.arguments.iter().map(|it| c_string(it)).collect();
-        let Some(arguments) = arguments else {
-            return "an argument holds a zero byte".into();
-        };
-        // By the file, not by a path that a build may have taken away or replaced since.
-        let Err(error) =
-            execveat(file, c"", &arguments, &environment(image, attempt), AtFlags::AT_EMPTY_PATH);
-        let name = program.arguments.first().map(|name| name.display().to_string());
-        let name = name.unwrap_or_default();
-        match error {
-            Errno::ENOENT => format!("cannot execute {name}: its interpreter is not there"),
-            error => format!("cannot execute {name}: {}", error.desc()),
-        }
-    }
 }
 
 impl FirstProcess for PlainTest {
-    fn kept_fds(&self, attempt: &Attempt) -> Vec<RawFd> {
-        match &attempt.work {
-            Work::Program(program) => fd_of(&program.image).into_iter().collect(),
-            Work::Test { .. } => Vec::new(),
-        }
+    fn launch(&self, attempt: &Attempt) -> Option<Launch<'_>> {
+        let Work::Program(program) = &attempt.work else {
+            return None;
+        };
+        let (file, image) = self.find(program)?;
+        Some(Launch {
+            // By the file, not by a path that a build may have taken away or replaced since.
+            image: file,
+            arguments: program.arguments.iter().map(|it| c_string(it)).collect::<Option<_>>()?,
+            environment: environment(image, attempt),
+            folder: c_string(attempt.cwd.as_os_str())?,
+        })
     }
 
+    /// For what cannot be launched.
     fn run(&self, attempt: Attempt, memory: &'static Memory) -> ! {
-        let message = self.execute(&attempt);
+        let message = match &attempt.work {
+            Work::Program(program) if self.find(program).is_some() => {
+                "an argument or the folder holds a zero byte".to_owned()
+            }
+            Work::Program(program) => {
+                format!("{} is no binary that was listed", program.image.display())
+            }
+            Work::Test { name } => format!("there is no test {name} in a supervisor of others"),
+        };
         memory.finish(&Done::NotSetUp { message });
         std::process::exit(NOT_SET_UP)
     }

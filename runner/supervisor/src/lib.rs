@@ -42,6 +42,7 @@
 mod census;
 mod clock;
 mod fork;
+mod launch;
 mod life;
 mod redirect;
 mod serve;
@@ -53,6 +54,7 @@ use runner_core::memory::Memory;
 use runner_core::protocol::Attempt;
 
 pub use fork::inherited;
+pub use launch::Launch;
 pub use serve::{fork_supervisor, serve};
 
 /// What a supervisor's attempts have to do with the terminal of whoever started it.
@@ -89,6 +91,14 @@ pub trait FirstProcess {
     fn kept_fds(&self, attempt: &Attempt) -> Vec<RawFd> {
         let _ = attempt;
         Vec::new()
+    }
+
+    /// The program that the first process is to be, if that can be said beforehand. It is started
+    /// without a fork's copy of the supervisor, with nothing above fd 2, and a process group,
+    /// signals and stdin as [`FirstProcess::run`] finds them, which is not called then.
+    fn launch(&self, attempt: &Attempt) -> Option<Launch<'_>> {
+        let _ = attempt;
+        None
     }
 
     /// Called in the forked process, which has one thread, a process group of its own, no signal

@@ -15,6 +15,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
@@ -64,6 +65,11 @@ impl Redirect {
         self.seen_bytes = 0;
         self.next_look = now + CALM;
         Ok(())
+    }
+
+    /// What is to become fds 1 and 2.
+    pub(crate) fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     /// Makes it this process's fds 1 and 2: in the attempt's first process.

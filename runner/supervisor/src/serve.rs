@@ -24,6 +24,7 @@ use runner_core::protocol::{
 };
 
 use crate::census::Census;
+use crate::launch::{Launch, Launcher};
 use crate::life::{Action, Input, Life};
 use crate::redirect::Redirect;
 use crate::subtree::{self, Reaped, StoppedTree};
@@ -55,6 +56,7 @@ pub fn serve(
         memory,
         first,
         stdin,
+        launcher: None,
         redirect: None,
         last_temp_dir: None,
         cpu_time: Duration::ZERO,
@@ -90,6 +92,8 @@ struct Supervisor<F> {
     first: F,
     /// What stdin was, for programs that are to have it.
     stdin: OwnedFd,
+    /// Made for the first attempt that executes a program at once.
+    launcher: Option<Launcher>,
     /// Made for the first attempt that is captured by its fds.
     redirect: Option<Redirect>,
     last_temp_dir: Option<PathBuf>,
@@ -208,22 +212,33 @@ impl<F: FirstProcess> Supervisor<F> {
             Capture::Sys | Capture::TeeSys | Capture::No => None,
         };
         self.memory.begin();
+        let first = match self.first.launch(&attempt) {
+            Some(launch) => {
+                let launcher = self.launcher.get_or_insert_with(Launcher::new);
+                execute(launcher, &launch, redirect.as_ref(), self.memory)?
+            }
+            None => self.fork(attempt, redirect.as_ref())?,
+        };
+        Ok(Running {
+            first,
+            verdict,
+            life: Life::new(clocks, now),
+            redirect,
+            census: Census::begin(max_processes, first, now),
+            too_many: None,
+            stopped: None,
+            leaks: Vec::new(),
+            unkillable: Vec::new(),
+            hang_processes: None,
+            hang: None,
+        })
+    }
+
+    fn fork(&self, attempt: Attempt, redirect: Option<&Redirect>) -> nix::Result<Pid> {
         match fork::fork()? {
-            ForkResult::Parent { child: first } => Ok(Running {
-                first,
-                verdict,
-                life: Life::new(clocks, now),
-                redirect,
-                census: Census::begin(max_processes, first, now),
-                too_many: None,
-                stopped: None,
-                leaks: Vec::new(),
-                unkillable: Vec::new(),
-                hang_processes: None,
-                hang: None,
-            }),
+            ForkResult::Parent { child } => Ok(child),
             ForkResult::Child => {
-                self.leave(&attempt, redirect.as_ref());
+                self.leave(&attempt, redirect);
                 self.first.run(attempt, self.memory)
             }
         }
@@ -504,6 +519,20 @@ impl<F: FirstProcess> Supervisor<F> {
     fn drain_ends(&self) {
         let _ = self.ends.read_signal();
     }
+}
+
+/// Starts a program as the first process. That it could not be executed is the attempt's *done*.
+fn execute(
+    launcher: &mut Launcher,
+    launch: &Launch<'_>,
+    redirect: Option<&Redirect>,
+    memory: &Memory,
+) -> io::Result<Pid> {
+    let launched = launcher.launch(launch, redirect.map(Redirect::file))?;
+    if let Some(message) = launched.failure {
+        memory.finish(&Done::NotSetUp { message });
+    }
+    Ok(launched.pid)
 }
 
 /// What the folders of a run's attempts lie in, `runner-…`, is the runner's to remove. A runner that
