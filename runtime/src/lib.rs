@@ -40,7 +40,7 @@ mod variables;
 mod watch;
 
 pub use actor::{ActorInfo, current};
-pub use boot::{Config, Guard, RootConfig, block_on_root, divert, init, on_actor_start};
+pub use boot::{Config, Guard, RootConfig, block_on_root, divert, init, interrupt, on_actor_start};
 pub use error::{
     ActorId, CallError, Death, Error, GaveUp, Group, Never, PanicLocation, RemoteError, Result,
     Rung, RungTaken, StartFailure, StartStep, Teardown, UserError,

@@ -256,12 +256,14 @@ struct Shielded {
 
 impl Shielded {
     async fn run<F: Future>(self, work: F, outcome_tx: oneshot::Sender<Outcome<F::Output>>) {
+        let begun = Instant::now();
         let mut work = pin!(Some(work));
         let outcome = tokio::select! {
             biased;
             outcome = run_in_place(work.as_mut()) => outcome,
             () = self.this.wait_over(self.limit) => {
-                Outcome::Failed(Error::DeadlinePassed { after: self.limit })
+                // Less than the limit, when the actor has to end.
+                Outcome::Failed(Error::DeadlinePassed { after: begun.elapsed().min(self.limit) })
             }
         };
         let left: Remains = collect(|| work.set(None));

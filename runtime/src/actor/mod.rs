@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use lifetime::Lifetime;
 pub(crate) use remains::{Remains, Remnant, collect, in_place, leave};
-pub(crate) use scopes::{Scope, Scopes};
+pub(crate) use scopes::{Scope, ScopeEnd, Scopes};
 pub(crate) use tasks::Tasks;
 
 use crate::error::{ActorId, Error, Result};

@@ -6,8 +6,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
 /// A scope that owns something of the actor's.
 pub(crate) trait Scope: Send + Sync {
-    /// The actor ends: what the scope owns is cancelled, and the scope counts as dropped.
-    fn end_with_actor(&self);
+    /// The actor ends: what the scope owns is made to, and the scope counts as dropped.
+    fn end_with_actor(&self, how: ScopeEnd);
+}
+
+/// What becomes of what a scope owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScopeEnd {
+    Cancelled,
+    /// Also if it was cancelled before.
+    Killed,
 }
 
 #[derive(Default)]
@@ -40,12 +48,10 @@ impl Scopes {
         self.lock().scopes.iter().all(|scope| scope.strong_count() == 0)
     }
 
-    /// Ends all that are open, the latest first.
-    pub(crate) fn end_all(&self) {
-        let mut list = self.lock();
-        let scopes = std::mem::take(&mut list.scopes);
-        drop(list);
-        scopes.iter().rev().filter_map(Weak::upgrade).for_each(|scope| scope.end_with_actor());
+    /// Ends all that are open or still ending, the latest first.
+    pub(crate) fn end_all(&self, how: ScopeEnd) {
+        let scopes: Vec<_> = self.lock().scopes.iter().filter_map(Weak::upgrade).collect();
+        scopes.iter().rev().for_each(|scope| scope.end_with_actor(how));
     }
 
     fn lock(&self) -> MutexGuard<'_, List> {

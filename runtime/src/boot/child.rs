@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::program::{call_start_hook, mark_initialised};
-use super::{interrupt, root};
-use crate::actor::{self, Ending, Origin, ThisActor};
+use super::{home, interrupt, root};
+use crate::actor::{self, Ending, Origin, ScopeEnd, ThisActor};
 use crate::error::{ActorId, Error, RemoteError, Teardown};
 use crate::ipc::{Channel, Closed, MemoryEnd};
 use crate::line::{End, Ended, Line, Relation};
@@ -51,6 +51,9 @@ pub(crate) fn entry(boot: Boot) -> i32 {
 
 async fn live(boot: Boot) -> i32 {
     let id = ActorId { name: boot.name.clone(), uuid: boot.uuid };
+    if boot.backend.is_process() {
+        home::settle(&id);
+    }
     let mut channel = match open(boot.link) {
         Ok(channel) => channel,
         Err(error) => {
@@ -85,7 +88,7 @@ async fn live(boot: Boot) -> i32 {
         }
         Err(reason) => {
             // What a constructor started before it failed or was cut short.
-            this.scopes.end_all();
+            this.scopes.end_all(ScopeEnd::Cancelled);
             this.tasks.wait_idle().await;
             root::release(&this);
             stop_short(talk.channel, reason, unclaimed(&this)).await
@@ -310,7 +313,7 @@ impl Serving {
 
     /// Nothing is left to serve; nurseries that were dropped may still be ending.
     async fn wind_up(&mut self) -> i32 {
-        self.this.scopes.end_all();
+        self.this.scopes.end_all(ScopeEnd::Cancelled);
         match self.wait_idle().await {
             Idle::Yes => DONE,
             Idle::Over(Over::Done) => DONE,
@@ -350,7 +353,7 @@ impl Serving {
         let by = self.this.id.clone();
         self.this.begin_ending(Ending { by: by.clone(), deadline: Instant::now() + patience });
         self.host.end(&by);
-        self.this.scopes.end_all();
+        self.this.scopes.end_all(ScopeEnd::Cancelled);
         // What has not ended by then dies with the process, or is abandoned with the thread.
         let _idle =
             tokio::time::timeout(patience + patience / 2, self.this.tasks.wait_idle()).await;
@@ -389,7 +392,7 @@ fn end_scopes_soon(this: &Arc<ThisActor>) {
     let ending = Arc::clone(this);
     this.tasks.spawn(async move {
         let_ready_tasks_run().await;
-        ending.scopes.end_all();
+        ending.scopes.end_all(ScopeEnd::Cancelled);
     });
 }
 

@@ -5,12 +5,14 @@
 //! for each test of the user's.
 
 mod child;
+mod home;
 mod interrupt;
 mod program;
 mod root;
 mod test;
 
 pub(crate) use child::entry;
+pub use interrupt::interrupt;
 pub use program::{Config, Guard, divert, init, on_actor_start, run_main};
 pub use root::{RootConfig, block_on_root};
 pub use test::{ACTOR_TESTS, Test, before_main, run_test, run_test_root};

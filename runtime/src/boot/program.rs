@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::child::entry;
 use super::root::{RootConfig, block_on_root};
-use crate::error::ActorId;
+use crate::error::{ActorId, Error};
 use crate::rpc::install_hook;
 use crate::spawn::{self, InitError, InitOptions, MainLoop};
 
@@ -127,6 +127,9 @@ where
     }
 }
 
+/// 128 and the number of SIGINT.
+const INTERRUPTED: u8 = 130;
+
 fn try_main<F>(body: fn() -> F) -> Result<ExitCode, Box<dyn std::error::Error>>
 where
     F: Future + 'static,
@@ -136,6 +139,8 @@ where
     // Reported there: what `main` returns need not be able to leave its thread.
     let root = move || block_on_root(config, body()).map(Termination::report);
     match on_root_thread("root", root)? {
+        // Whoever did it knows: no word, and the status that shells give to it.
+        Ok(Err(Error::Interrupted)) => Ok(ExitCode::from(INTERRUPTED)),
         Ok(code) => Ok(code?),
         Err(payload) => std::panic::resume_unwind(payload),
     }

@@ -1,18 +1,22 @@
 //! The root of a tree.
 
 use std::panic::resume_unwind;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::{Builder, LocalRuntime};
 use uuid::Uuid;
 
+use super::home::Home;
+use super::interrupt::Interrupts;
 use super::program::{call_start_hook, is_initialised};
-use crate::actor::{self, Origin, ThisActor};
+use crate::actor::{self, Ending, Origin, ScopeEnd, ThisActor, collect, in_place};
 use crate::error::{ActorId, Error, Result};
 use crate::msg::{Timings, Vars};
-use crate::rpc::{self, Exposes, catch, catch_call};
+use crate::rpc::{self, Exposes, Host, Panic, catch, catch_call};
 use crate::spawn::{Backend, UnknownBackend};
 use crate::variables::Variables;
 
@@ -69,9 +73,14 @@ impl RootConfig {
 /// Runs a root actor on this thread: `body`, then the teardown of whatever is left of its tree. Returns when all of it has
 /// ended and been reaped.
 ///
+/// While it runs, SIGINT (Ctrl-C) is its: the first cancels the tree, `body` with it; the second kills what is left of it without
+/// asking; the third does what it does without a root. A program that handles or ignores SIGINT keeps doing so, and can call
+/// [`interrupt`](crate::interrupt).
+///
 /// # Errors
-/// [`Error::NotInitialised`] before [`init`](crate::init), [`Error::SecondRoot`] inside an actor, [`Error::Unsendable`] for a
-/// runtime variable that cannot be handed down, [`Error::System`] if no scheduler could be made.
+/// [`Error::NotInitialised`] before [`init`](crate::init), [`Error::SecondRoot`] in an actor, in its process, and while this process
+/// runs another root, [`Error::Unsendable`] for a runtime variable that cannot be handed down, [`Error::Interrupted`],
+/// [`Error::System`] if no scheduler could be made.
 ///
 /// # Panics
 /// If `body` does, after the teardown; and inside a tokio runtime.
@@ -79,34 +88,68 @@ pub fn block_on_root<F: Future>(config: RootConfig, body: F) -> Result<F::Output
     if !is_initialised() {
         return Err(Error::NotInitialised);
     }
-    if let Ok(this) = actor::this() {
-        return Err(Error::SecondRoot(this.id.clone()));
-    }
+    let id = ActorId { name: config.name, uuid: Uuid::new_v4() };
+    let _home = Home::claim(&id)?;
     let variables = config.variables.checked()?;
     let exposure = config.exposes.resolve()?;
     let scheduler = scheduler()?;
-    let id = ActorId { name: config.name, uuid: Uuid::new_v4() };
     let vars = Vars { backend: config.backend, timings: config.timings, variables };
     let this = ThisActor::new(id, vars, Origin::Root);
-    let _entered = actor::enter(std::sync::Arc::clone(&this));
-    let reachable = rpc::enter(std::sync::Arc::clone(&this));
+    let _entered = actor::enter(Arc::clone(&this));
+    let reachable = rpc::enter(Arc::clone(&this));
     reachable.host().open(exposure, None);
     call_start_hook(&this.id);
-    let outcome = scheduler.block_on(async {
-        let outcome = catch(pin!(body)).await;
-        reachable.host().end(&this.id);
-        // A nursery that was kept, in what the body returned or elsewhere, is not waited for: nobody is left to end it.
-        this.scopes.end_all();
-        this.tasks.wait_idle().await;
-        outcome
-    });
+    let outcome = scheduler.block_on(live(&this, reachable.host(), body));
     release(&this);
     scheduler.shutdown_background();
     for failure in this.take_unclaimed() {
         // Above a root there is nobody else to tell.
         eprintln!("runtime: a failure that no scope was left to return: {failure}");
     }
-    outcome.map_err(|panic| resume_unwind(panic.payload))
+    outcome?.map_err(|panic| resume_unwind(panic.payload))
+}
+
+/// The body, and then the end of all that it left.
+async fn live<F: Future>(
+    this: &Arc<ThisActor>,
+    host: &Host,
+    body: F,
+) -> Result<Result<F::Output, Panic>> {
+    let interrupts = Interrupts::listen().map_err(|error| Error::System {
+        what: "listening for interrupts".to_owned(),
+        reason: error.to_string(),
+    })?;
+    let mut body = pin!(Some(body));
+    let outcome = tokio::select! {
+        biased;
+        outcome = catch_in_place(body.as_mut()) => Ok(outcome),
+        () = interrupts.next() => Err(Error::Interrupted),
+    };
+    let left = collect(|| body.set(None));
+    host.end(&this.id);
+    // A nursery that was kept, in what the body returned or elsewhere, is not waited for: nobody is left to end it.
+    this.scopes.end_all(ScopeEnd::Cancelled);
+    let ended = async {
+        this.claim_none(left.wait().await);
+        this.tasks.wait_idle().await;
+    };
+    let mut ended = pin!(ended);
+    let mut so_far = u32::from(outcome.is_err());
+    loop {
+        tokio::select! {
+            () = &mut ended => return outcome,
+            () = interrupts.next() => so_far += 1,
+        }
+        if so_far > 1 {
+            // Nor is anything given time.
+            this.begin_ending(Ending { by: this.id.clone(), deadline: Instant::now() });
+            this.scopes.end_all(ScopeEnd::Killed);
+        }
+    }
+}
+
+async fn catch_in_place<F: Future>(body: Pin<&mut Option<F>>) -> Result<F::Output, Panic> {
+    catch(pin!(in_place(body))).await
 }
 
 /// Releases what the actor has to release, the latest first. Whatever panics, the rest is released too.

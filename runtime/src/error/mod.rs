@@ -168,6 +168,9 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// The root was interrupted, by SIGINT or [`interrupt`](crate::interrupt), and its tree cancelled.
+    #[error("interrupted")]
+    Interrupted,
     /// A scope's time was over before its work was done.
     #[error("not done within {after:?}")]
     DeadlinePassed {
@@ -193,8 +196,8 @@ pub enum Error {
         "runtime::init was not called: it must be, before the first thread and the first actor"
     )]
     NotInitialised,
-    /// A root actor inside another actor.
-    #[error("this thread already runs the actor {0}: a tree has one root")]
+    /// A root actor inside another actor, in the process of one, or beside another root of this process.
+    #[error("this process already runs the actor {0}: a tree has one root")]
     SecondRoot(ActorId),
     /// Something asked of a backend that it cannot do.
     #[error("actor {actor} cannot be started on {backend}: {reason}")]
@@ -256,6 +259,7 @@ impl Error {
             | Error::GaveUp(_)
             | Error::Supervision { .. }
             | Error::DeadlinePassed { .. }
+            | Error::Interrupted
             | Error::Group(_)
             | Error::NotExposed { .. }
             | Error::NoRuntime

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::crew::{Crew, Membership};
 use super::start::{Start, target};
 use super::supervisor::{Roster, Supervised, Supervisor};
-use crate::actor::{self, Remnant, Scope, ThisActor, collect, in_place, leave};
+use crate::actor::{self, Remnant, Scope, ScopeEnd, ThisActor, collect, in_place, leave};
 use crate::error::{ActorId, Error, Result};
 use crate::line::{Bond, Line, Manner, Order};
 use crate::rpc::{Actor, Function};
@@ -422,7 +422,11 @@ impl Core {
 }
 
 impl Scope for Core {
-    fn end_with_actor(&self) {
+    fn end_with_actor(&self, how: ScopeEnd) {
+        match how {
+            ScopeEnd::Cancelled => {}
+            ScopeEnd::Killed => self.end_children(&self.this.id, Manner::Kill),
+        }
         self.disown();
     }
 }

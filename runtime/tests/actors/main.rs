@@ -8,6 +8,7 @@ mod calls;
 mod cancels;
 mod deaths;
 mod gate;
+mod interrupts;
 mod lifetimes;
 mod nurseries;
 mod orphans;
@@ -83,6 +84,9 @@ fn main() -> ExitCode {
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["--case", case, backend] => run_case(case, backend),
         ["--stand", backend] => run(backend, PATIENT, || Box::pin(orphans::stand())),
+        ["--interrupted", backend, ..] => {
+            run(backend, interrupts::LONG, || Box::pin(interrupts::live()))
+        }
         ["--traced", backend] => run(backend, PATIENT, || Box::pin(transitions::live())),
         _ => libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
     }
@@ -108,6 +112,7 @@ fn all_cases() -> Vec<Case> {
 fn trials() -> Vec<Trial> {
     let mut trials = orphans::trials();
     trials.extend(transitions::trials());
+    trials.extend(interrupts::trials());
     for Case { name, needs, .. } in all_cases() {
         for backend in Backend::ALL {
             if needs.is_none_or(|need| need.is_met_by(backend)) {
@@ -173,6 +178,7 @@ fn run(backend: &str, timings: Timings, body: Body) -> ExitCode {
     assert_eq!(left_behind(), Vec::<String>::new(), "processes were left");
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(runtime::Error::Interrupted) => ExitCode::from(interrupts::INTERRUPTED),
         Err(error) => {
             eprintln!("{error:?}");
             ExitCode::FAILURE
