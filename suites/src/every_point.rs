@@ -1,9 +1,10 @@
 //! Reference programs, interfered with at every point where they wait.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use runner::{Case, TestResult};
-use runtime::{Error, Nursery, Portal};
+use runtime::{ChildSpec, Error, Nursery, Portal, Restarts, Strategy, Supervisor};
 
 use crate::actors::{Refused, pid, refuse};
 use crate::attempt::root_config;
@@ -15,7 +16,7 @@ use crate::process;
 
 runner::marks! { timeout = "120s" }
 
-pub(crate) const PROGRAMS: [Program; 4] = [CALLS, NESTED, ONE_SHOTS, FAILING];
+pub(crate) const PROGRAMS: [Program; 5] = [CALLS, NESTED, ONE_SHOTS, FAILING, SUPERVISED];
 
 /// A daemon, a few calls of it side by side, its end.
 const CALLS: Program = Program { name: "calls", body: calls };
@@ -100,6 +101,27 @@ fn failing(n: &Nursery) -> Running<'_> {
             Ok(()) => return Err(Error::message("the failure was lost")),
         }
         n.run_in_actor::<pid>("after", ()).await?.await?;
+        Ok(())
+    })
+}
+
+/// Two children, one of which has a second life.
+const SUPERVISED: Program = Program { name: "supervised", body: supervised };
+
+fn supervised(n: &Nursery) -> Running<'_> {
+    Box::pin(async move {
+        let limit = Restarts { at_most: 10, within: Duration::from_secs(60) };
+        let pool = Supervisor::new(Strategy::RestForOne)
+            .limit(limit)
+            .child(ChildSpec::of::<Branch>("first", |_| ()))
+            .child(ChildSpec::of::<Branch>("second", |_| ()));
+        let pool = n.supervise(pool).await?;
+        let (first, second) = (pool.portal::<Branch>("first")?, pool.portal::<Branch>("second")?);
+        first.ask().await?;
+        second.cancel().await?;
+        second.ask().await?;
+        first.ask().await?;
+        pool.shutdown().await;
         Ok(())
     })
 }

@@ -33,6 +33,7 @@ mod runtime;
 mod schedules;
 mod scopes;
 mod spawning;
+mod supervision;
 mod task_start;
 mod tree_output;
 
