@@ -116,10 +116,10 @@ def living_children():
     return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
 
 
-def left_behind():
-    """How many processes were left to this one; they are ended. What is only about to end does not
-    count."""
-    settled = time.monotonic() + 0.3
+def left_behind(settle=0.3):
+    """How many processes were left to this one after so many seconds; they are ended. What is only
+    about to end does not count."""
+    settled = time.monotonic() + settle
     while (left := living_children()) and time.monotonic() < settled:
         time.sleep(0.02)
     until = time.monotonic() + 30
@@ -134,9 +134,9 @@ def left_behind():
     return len(left)
 
 
-def observe(command, folder, output, patience, stdin=subprocess.DEVNULL):
-    """Runs a command into a file: its exit code, or `None` after so many seconds; and how many
-    processes it left."""
+def observe(command, folder, output, patience, stdin=subprocess.DEVNULL, settle=0.3):
+    """Runs a command into a file: its exit code, or `None` after so many seconds of patience; and
+    how many processes it left."""
     variables = os.environ | {"NO_COLOR": "1", "RUST_BACKTRACE": "0"}
     variables.pop("CI", None)
     process = subprocess.Popen(
@@ -148,4 +148,4 @@ def observe(command, folder, output, patience, stdin=subprocess.DEVNULL):
         end(process.pid)
     # It was reaped by its pid, not by the object.
     process.returncode = code if code is not None else -signal.SIGKILL
-    return code, left_behind()
+    return code, left_behind(settle)
