@@ -105,7 +105,7 @@ fn triage(flags: &TriageFlags) -> Result<Exit, Failure> {
     let again = again(flags.manifest.as_deref(), None);
     let (history, unread) = store.history().map_err(unreadable)?;
     if unread > 0 {
-        warn(format!("{unread} recorded runs cannot be read and are not counted"));
+        warn(format!("recorded runs that cannot be read are not counted: {unread}"));
     }
     let folder = shown(&recording.folder);
     let context = triage::Context { history: &history, folder: &folder, again: &again };

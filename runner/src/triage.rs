@@ -68,6 +68,7 @@ pub fn report(recording: &Recording, context: &Context<'_>) -> String {
             }
         }
     }
+    write_flaky(&mut text, &finished, context.history);
     text
 }
 
@@ -124,6 +125,21 @@ fn by_signature<'a>(
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, cases)| std::cmp::Reverse(cases.len()));
     groups
+}
+
+/// What passed only when it was tried again: nothing failed for it, but something is wrong.
+fn write_flaky(text: &mut String, all: &[&Finished], history: &History) {
+    let flaky: Vec<_> = all.iter().filter(|it| it.is_flaky() && !is_failure(it)).collect();
+    if flaky.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n{STRONG}flaky{STRONG:#}: {} passed at a later try", flaky.len());
+    for Finished { case, attempt, attempts, .. } in flaky {
+        let _ = writeln!(text, "    {}  {FAINT}at try {attempt} of {attempts}{FAINT:#}", case.id);
+        if let Some(record) = history.of(case).filter(|record| record.runs > 1) {
+            let _ = writeln!(text, "      {}", in_words(record));
+        }
+    }
 }
 
 fn write_signature(text: &mut String, signature: &Signature, cases: &[&Finished]) {
@@ -281,7 +297,7 @@ mod tests {
     fn timeouts_are_told_apart_by_where_the_body_hangs() {
         let folder = tempfile::tempdir().expect("a folder");
         let signature = |name: &str, report: &str| {
-            std::fs::write(folder.path().join(name), report).expect("written");
+            fs::write(folder.path().join(name), report).expect("written");
             let hung = Finished { hang_report: Some(name.into()), ..finished(Outcome::Timeout) };
             Signature::of(&hung, folder.path()).mark
         };

@@ -248,7 +248,7 @@ fn triage_tells_how_often_a_case_fails_and_which_timeouts_hang_in_one_place() {
     assert!(run.stdout.contains("failed in 3 of 3 runs\n"), "{}", run.stdout);
     workspace.record("2025-12-31T00-00-00-000-dddddd", "{\"version\":1}\n");
     let run = workspace.runner(&["triage"]);
-    let warned = "1 recorded runs cannot be read and are not counted";
+    let warned = "recorded runs that cannot be read are not counted: 1";
     assert!(run.stderr.contains(warned), "{}", run.stderr);
 }
 
