@@ -13,7 +13,7 @@ mod summary;
 mod tally;
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -24,6 +24,18 @@ use crate::exit::warn;
 
 pub use lines::{Context, Lines, Told};
 pub use tally::Tally;
+
+/// What the thread that draws is sent.
+pub(crate) enum News {
+    /// Something happened.
+    Event(Event),
+    /// So many events found no room; what they came to.
+    Missed { events: usize, tally: Box<Tally> },
+}
+
+/// So many events may wait to be drawn: as many as some minutes of a fast run have, in a few tens
+/// of megabytes at most.
+const WAITING_EVENTS: usize = 1 << 16;
 
 /// So long a run that is to stand still waits for what is to be drawn before.
 const SETTLE_LIMIT: Duration = Duration::from_millis(200);
@@ -42,9 +54,11 @@ pub enum View {
 /// The thread that draws, and the way to it.
 pub struct Reporter {
     view: View,
-    /// Unbounded: a case has a handful of events and a second has ten ticks; what cannot be drawn
-    /// in time waits here instead of holding up the run.
-    events_tx: Sender<Event>,
+    /// What cannot be drawn in time waits here instead of holding up the run; what finds no room
+    /// is not drawn, and that is told.
+    news_tx: SyncSender<News>,
+    /// Events that found no room since the last one that did.
+    missed: usize,
     /// Told when everything up to [`Event::RunPaused`] is drawn.
     settled_rx: Receiver<()>,
     thread: JoinHandle<io::Result<()>>,
@@ -65,35 +79,64 @@ impl Reporter {
     /// # Errors
     /// No thread can be made.
     pub fn start(view: View, context: Context) -> io::Result<Self> {
-        let (events_tx, events_rx) = channel();
+        Self::start_with(view, WAITING_EVENTS, move |news, settled| match view {
+            View::Plain => draw_lines(&news, &settled, Lines::new(Told::Ends, context), print),
+            View::Unfiltered => {
+                draw_lines(&news, &settled, Lines::new(Told::Beginnings, context), print)
+            }
+            View::Bar => bar::draw(&news, &settled, context),
+        })
+    }
+
+    fn start_with(
+        view: View,
+        waiting_events: usize,
+        draw: impl FnOnce(Receiver<News>, SyncSender<()>) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Self> {
+        let (news_tx, news_rx) = sync_channel(waiting_events);
         let (settled, settled_rx) = sync_channel(1);
         // The thread inherits this mask: a signal taken by it would be nobody's.
         let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-        let thread = Builder::new().name("report".into()).spawn(move || match view {
-            View::Plain => draw_lines(&events_rx, &settled, Told::Ends, context),
-            View::Unfiltered => draw_lines(&events_rx, &settled, Told::Beginnings, context),
-            View::Bar => bar::draw(&events_rx, &settled, context),
-        });
+        let thread = Builder::new().name("report".into()).spawn(move || draw(news_rx, settled));
         before.thread_set_mask()?;
-        Ok(Self { view, events_tx, settled_rx, thread: thread? })
+        Ok(Self { view, news_tx, missed: 0, settled_rx, thread: thread? })
     }
 
-    /// Hands over one event. Blocks only for [`Event::RunPaused`], after which the whole process
-    /// stops, and then not for long: a terminal may stand still.
-    pub fn on_event(&self, event: &Event) {
+    /// Hands over one event; `before` is what all events before it came to. Blocks only for
+    /// [`Event::RunPaused`], after which the whole process stops, and then not for long, as a
+    /// terminal may stand still; and for [`Event::RunFinished`], when nothing waits for it.
+    pub fn on_event(&mut self, event: &Event, before: &Tally) {
         if self.view != View::Bar && matches!(event, Event::Tick) {
             return;
         }
-        // A drawer that gave up (its pipe is closed) is no reason to end a run.
-        let _ = self.events_tx.send(event.clone());
+        if self.missed > 0 {
+            let tally = Box::new(before.clone());
+            self.hand_over(News::Missed { events: self.missed, tally }, event);
+        }
+        self.hand_over(News::Event(event.clone()), event);
         if matches!(event, Event::RunPaused { .. }) {
             let _ = self.settled_rx.recv_timeout(SETTLE_LIMIT);
         }
     }
 
+    /// A drawer that gave up (its pipe is closed) is no reason to end a run.
+    fn hand_over(&mut self, news: News, now: &Event) {
+        let is_missed_ones = matches!(news, News::Missed { .. });
+        let sent = if matches!(now, Event::RunFinished { .. }) {
+            self.news_tx.send(news).is_ok()
+        } else {
+            !matches!(self.news_tx.try_send(news), Err(TrySendError::Full(_)))
+        };
+        match (sent, is_missed_ones) {
+            (true, true) => self.missed = 0,
+            (false, false) => self.missed += 1,
+            (true, false) | (false, true) => {}
+        }
+    }
+
     /// Waits until all is drawn.
     pub fn finish(self) {
-        drop(self.events_tx);
+        drop(self.news_tx);
         match self.thread.join() {
             Ok(Ok(())) => {}
             Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
@@ -104,20 +147,23 @@ impl Reporter {
 }
 
 fn draw_lines(
-    events: &Receiver<Event>,
+    news: &Receiver<News>,
     settled: &SyncSender<()>,
-    told: Told,
-    context: Context,
+    mut lines: Lines,
+    print: impl Fn(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut lines = Lines::new(told, context);
     let mut buffer = Vec::new();
-    while let Ok(event) = events.recv() {
-        lines.on_event(&event, &mut buffer);
+    while let Ok(news) = news.recv() {
+        let is_pause = matches!(news, News::Event(Event::RunPaused { .. }));
+        match news {
+            News::Event(event) => lines.on_event(&event, &mut buffer),
+            News::Missed { events, tally } => lines.on_missed(events, *tally, &mut buffer),
+        }
         if !buffer.is_empty() {
             print(&buffer)?;
             buffer.clear();
         }
-        if matches!(event, Event::RunPaused { .. }) {
+        if is_pause {
             tell_settled(settled);
         }
     }

@@ -198,8 +198,8 @@ impl Audience {
     /// The log first: it is the truth, even of what a person never saw.
     fn on_event(&mut self, event: &Event) {
         self.log.write(event);
+        self.reporter.on_event(event, &self.tally);
         self.tally.on_event(event);
-        self.reporter.on_event(event);
     }
 
     fn exit(&self, not_started: usize, end: RunEnd) -> Exit {

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use runner_core::event::{CaseName, Event};
 
 use super::lines::{Context, Lines, Told};
-use super::{print, tally::Tally, tell_settled};
+use super::{News, print, tally::Tally, tell_settled};
 
 /// Redraws a second at most.
 const REDRAWS: u8 = 10;
@@ -23,7 +23,7 @@ const WORTH_NAMING: Duration = Duration::from_millis(500);
 
 /// Draws until there are no more events.
 pub(super) fn draw(
-    events: &Receiver<Event>,
+    events: &Receiver<News>,
     settled: &SyncSender<()>,
     context: Context,
 ) -> io::Result<()> {
@@ -35,7 +35,16 @@ pub(super) fn draw(
     let mut running = Running::default();
     let mut above = Vec::new();
     let mut next = events.recv();
-    while let Ok(event) = next {
+    while let Ok(news) = next {
+        let event = match news {
+            News::Event(event) => event,
+            News::Missed { events: missed, tally } => {
+                lines.on_missed(missed, *tally, &mut above);
+                running.forget();
+                next = events.recv();
+                continue;
+            }
+        };
         let now = Instant::now();
         running.on_event(&event, now);
         lines.on_event(&event, &mut above);
@@ -85,7 +94,7 @@ pub(super) fn draw(
     Ok(())
 }
 
-fn told_next(events: &Receiver<Event>, settled: &SyncSender<()>) -> Result<Event, RecvError> {
+fn told_next(events: &Receiver<News>, settled: &SyncSender<()>) -> Result<News, RecvError> {
     tell_settled(settled);
     events.recv()
 }
@@ -98,6 +107,11 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Nobody knows which of them still run; those that go on are seen again at their end.
+    fn forget(&mut self) {
+        self.cases.clear();
+    }
+
     pub(super) fn on_event(&mut self, event: &Event, now: Instant) {
         match event {
             Event::RunStarted { .. } => self.started = Some(now),

@@ -79,6 +79,19 @@ impl Lines {
         let _ = self.write(event, out);
     }
 
+    /// Events came faster than they could be written: says so, and goes on from what they came to.
+    pub(super) fn on_missed(&mut self, events: usize, tally: Tally, out: &mut Vec<u8>) {
+        self.tally = tally;
+        let log = self.context.folder.join("events.jsonl");
+        let text = format!(
+            "{} came faster than they could be written here; all of them are in {}",
+            summary::counted(events, "event"),
+            log.display()
+        );
+        // Writing to memory cannot fail.
+        let _ = status(out, ODD, "MISSED", text);
+    }
+
     fn write(&mut self, event: &Event, out: &mut Vec<u8>) -> io::Result<()> {
         match event {
             Event::RunStarted { run, backends, suites, to_run, slots, seed, stress, .. } => {

@@ -370,3 +370,48 @@ fn the_bar_names_what_has_been_running_longest() {
     let message = running.message(&tally, at(3_000));
     assert_eq!(message, "in 3 s, 1 failed\n     3.0 s  a::old::exec");
 }
+
+/// A reader that does not read must not hold up a run, nor be told a wrong sum.
+#[test]
+fn a_terminal_that_stands_still_holds_up_nothing_and_gets_the_right_sum() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (texts, told) = std::sync::mpsc::channel::<Vec<u8>>();
+    let lines = Lines::new(Told::Ends, Context { folder: "x".into(), again: "runner".into() });
+    let mut reporter = Reporter::start_with(View::Plain, 4, move |news, settled| {
+        draw_lines(&news, &settled, lines, |text| {
+            // The first line is only written when somebody reads: then everything is.
+            let _ = released.recv();
+            texts.send(text.to_vec()).map_err(io::Error::other)
+        })
+    })
+    .expect("a thread");
+    let mut tally = Tally::default();
+    let mut tell = |event: &Event| {
+        reporter.on_event(event, &tally);
+        tally.on_event(event);
+    };
+    tell(&started(1, 1000));
+    for _ in 0..999 {
+        tell(&end("a::b", "exec", Outcome::Pass));
+    }
+    tell(&end("a::c", "exec", failure()));
+    drop(release);
+    let counts = tally.backends().to_vec();
+    let last = Event::RunFinished {
+        duration: Duration::from_secs(1),
+        backends: counts,
+        not_started: 0,
+        exit_code: 100,
+    };
+    reporter.on_event(&last, &tally);
+    reporter.finish();
+    let text: Vec<u8> = told.iter().flatten().collect();
+    let text = anstream::adapter::strip_str(&String::from_utf8(text).expect("text")).to_string();
+    assert!(text.contains("MISSED"), "{text}");
+    assert!(text.contains("all of them are in x/events.jsonl"), "{text}");
+    assert!(text.contains("1000 cases run: 999 passed, 1 failed"), "{text}");
+    assert!(
+        text.contains("again: runner --seed 7 a::c::exec"),
+        "told in the list at the end: {text}"
+    );
+}
