@@ -50,18 +50,64 @@ pub(crate) enum Message {
     Farewell { failure: Option<RemoteError> },
 }
 
-/// What two actors say to each other of a call, whoever of them is the parent, if any is. Ids belong to the one who opened the
-/// call, so both may use the same number: it is the kind of message that says whose it is.
+/// What two actors say to each other of a call or a context, whoever of them is the parent, if any is. Ids belong to the one who
+/// opened it, so both may use the same number: the kind of message tells whose it is, or its [`Side`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Dialogue {
     /// From the opener: run a function. The id is new among the opener's on this channel.
     Call { id: u64, function: Cow<'static, str>, args: Payload },
-    /// To the opener: the function's value.
+    /// To the opener: the function's value. The last of a call or context.
     Return { id: u64, value: Payload },
-    /// To the opener: there is no value.
+    /// To the opener: there is no value. The last of a call or context.
     Failed { id: u64, failure: Failure },
     /// From the opener, who no longer waits: end the function.
     CancelCall { id: u64 },
+    /// From the opener: run a function in a context. The id is new, as a call's.
+    Open { id: u64, function: Cow<'static, str>, args: Payload, terms: Terms },
+    /// To the opener: the context's task is under way.
+    Started { id: u64, value: Payload },
+    /// An item of the context's stream.
+    Item { id: u64, from: Side, item: Payload },
+    /// So many more items may be sent to `from`.
+    Credit { id: u64, from: Side, count: u32 },
+    /// No more items come.
+    EndOfStream { id: u64, from: Side },
+    /// From the opener: end the context's task, for `by`, and say what became of it.
+    CancelContext { id: u64, by: ActorId },
+    /// To the opener: [`Dialogue::CancelContext`] was read.
+    CancelHeard { id: u64 },
+}
+
+/// An end of a context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Side {
+    Opener,
+    Server,
+}
+
+/// What the opener of a context decides about its stream, for both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Terms {
+    /// So many items may be sent and not yet received.
+    pub capacity: u32,
+    pub overrun: Overrun,
+}
+
+/// What becomes of an item that is sent while as many as may be are waiting at the receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Overrun {
+    /// The sender waits until there is room. Nobody else on the channel does.
+    #[default]
+    Wait,
+    /// The sender is told [`Error::StreamOverrun`](crate::Error::StreamOverrun).
+    Error,
+    /// It is dropped, and counted.
+    Drop,
+}
+
+/// A registered name as people read it: the path, without the place in the source that makes it unique.
+pub(crate) fn shown(name: &str) -> &str {
+    name.split_once('@').map_or(name, |(path, _)| path)
 }
 
 /// What a child is to be.
@@ -163,10 +209,12 @@ pub(crate) enum Failure {
         what: String,
         reason: String,
     },
-    /// The actor is ending.
+    /// It was told to end: the actor, or the context's task alone.
     Cancelled {
         by: ActorId,
     },
+    /// The context's task has ended without having said `started`.
+    NotStarted,
 }
 
 /// A value on its way: as bytes between processes, as itself between threads.
@@ -204,9 +252,15 @@ impl Payload {
     /// The value again.
     pub(crate) fn unpack<T: for<'de> Deserialize<'de> + 'static>(self) -> Result<T, Unpackable> {
         match self {
-            Payload::Bytes(bytes) => {
-                postcard::from_bytes(&bytes).map_err(|error| Unpackable::Type(error.to_string()))
-            }
+            Payload::Bytes(bytes) => match postcard::take_from_bytes(&bytes) {
+                Ok((value, [])) => Ok(value),
+                // Bytes of another type may begin like one of this.
+                Ok((_, rest)) => {
+                    let name = std::any::type_name::<T>();
+                    Err(Unpackable::Type(format!("{} bytes more than a {name}", rest.len())))
+                }
+                Err(error) => Err(Unpackable::Type(error.to_string())),
+            },
             Payload::Value(value) => value
                 .downcast::<T>()
                 .map(|value| *value)
@@ -309,16 +363,33 @@ impl Message {
 impl Dialogue {
     fn is_control(&self) -> bool {
         match self {
-            Dialogue::CancelCall { .. } => true,
-            Dialogue::Call { .. } | Dialogue::Return { .. } | Dialogue::Failed { .. } => false,
+            Dialogue::CancelCall { .. }
+            | Dialogue::Credit { .. }
+            | Dialogue::CancelContext { .. }
+            | Dialogue::CancelHeard { .. } => true,
+            Dialogue::Call { .. }
+            | Dialogue::Return { .. }
+            | Dialogue::Failed { .. }
+            | Dialogue::Open { .. }
+            | Dialogue::Started { .. }
+            | Dialogue::Item { .. }
+            | Dialogue::EndOfStream { .. } => false,
         }
     }
 
     fn payload_bytes(&self) -> usize {
         match self {
-            Dialogue::Call { args, .. } => args.weight_bytes(),
-            Dialogue::Return { value, .. } => value.weight_bytes(),
-            Dialogue::Failed { .. } | Dialogue::CancelCall { .. } => 0,
+            Dialogue::Call { args, .. } | Dialogue::Open { args, .. } => args.weight_bytes(),
+            Dialogue::Return { value, .. } | Dialogue::Started { value, .. } => {
+                value.weight_bytes()
+            }
+            Dialogue::Item { item, .. } => item.weight_bytes(),
+            Dialogue::Failed { .. }
+            | Dialogue::CancelCall { .. }
+            | Dialogue::Credit { .. }
+            | Dialogue::EndOfStream { .. }
+            | Dialogue::CancelContext { .. }
+            | Dialogue::CancelHeard { .. } => 0,
         }
     }
 }
@@ -532,6 +603,20 @@ mod tests {
             Dialogue::Return { id: 1, value: Payload::Bytes(vec![]) }.into(),
             Dialogue::Failed { id: 1, failure: Failure::Cancelled { by: actor() } }.into(),
             Dialogue::CancelCall { id: 1 }.into(),
+            Dialogue::Open {
+                id: 2,
+                function: Cow::Borrowed("c"),
+                args: Payload::Bytes(vec![]),
+                terms: Terms { capacity: 64, overrun: Overrun::Wait },
+            }
+            .into(),
+            Dialogue::Started { id: 2, value: Payload::Bytes(vec![1]) }.into(),
+            Dialogue::Item { id: 2, from: Side::Opener, item: Payload::Bytes(vec![2]) }.into(),
+            Dialogue::Credit { id: 2, from: Side::Server, count: 32 }.into(),
+            Dialogue::EndOfStream { id: 2, from: Side::Server }.into(),
+            Dialogue::CancelContext { id: 2, by: actor() }.into(),
+            Dialogue::CancelHeard { id: 2 }.into(),
+            Dialogue::Failed { id: 2, failure: Failure::NotStarted }.into(),
             Message::CancelActor { by: actor(), within: Duration::from_millis(1600) },
             Message::CancelAck,
             Message::Progress,

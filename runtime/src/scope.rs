@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::actor::{self, Remains, Remnant, ThisActor, collect, in_place, leave};
 use crate::error::{Error, Result};
+use crate::line::note_shielded;
 use crate::rpc::{Panic, catch};
 
 /// Runs `body` for at most `limit`, from now on; `None` if that was not enough.
@@ -211,7 +212,14 @@ where
     let task = Shielded { this: Arc::clone(&this), limit, job: Arc::clone(&job) };
     this.tasks.spawn(async move { task.run(work, outcome_tx).await });
     let mut waiter = Waiter { this, job, outcome_rx };
-    match (&mut waiter.outcome_rx).await {
+    let outcome = std::future::poll_fn(|cx| {
+        let outcome = Pin::new(&mut waiter.outcome_rx).poll(cx);
+        if outcome.is_pending() {
+            note_shielded();
+        }
+        outcome
+    });
+    match outcome.await {
         Ok(Outcome::Done(value)) => Ok(value),
         Ok(Outcome::Failed(error)) => Err(error),
         Ok(Outcome::Panicked(panic)) => resume_unwind(panic.payload),

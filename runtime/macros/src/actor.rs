@@ -7,7 +7,8 @@ use syn::{
     Visibility,
 };
 
-use crate::signature::Shape;
+use crate::context::Kind;
+use crate::signature::{Linked, Shape};
 
 pub(crate) fn expand(arguments: TokenStream, block: &ItemImpl) -> Result<TokenStream> {
     let named_visibility: Visibility = syn::parse2(arguments)?;
@@ -29,6 +30,7 @@ pub(crate) fn expand(arguments: TokenStream, block: &ItemImpl) -> Result<TokenSt
     let handle_methods = handle.implement(&methods);
     let actor_impl = constructor.implement(&actor, &handle.name, &methods);
     let method_impls = methods.iter().map(Method::implement);
+    let block = without_marks(block);
     Ok(quote! {
         #block
         #handle_type
@@ -38,6 +40,17 @@ pub(crate) fn expand(arguments: TokenStream, block: &ItemImpl) -> Result<TokenSt
             #(#method_impls)*
         };
     })
+}
+
+/// The block as the compiler is to see it: the marks on its methods are for this macro.
+fn without_marks(block: &ItemImpl) -> ItemImpl {
+    let mut block = block.clone();
+    for item in &mut block.items {
+        if let ImplItem::Fn(function) = item {
+            function.attrs.retain(|attribute| Kind::of(attribute).is_none());
+        }
+    }
+    block
 }
 
 fn actor_name(block: &ItemImpl) -> Result<&Ident> {
@@ -132,10 +145,21 @@ impl Handle {
 struct Method<'a> {
     actor: &'a Ident,
     function: &'a ImplItemFn,
+    role: Role,
     shape: Shape,
     /// Stands for the method where a type is needed.
     marker: Ident,
     is_exclusive: IsExclusive,
+}
+
+/// How a method is used from afar.
+enum Role {
+    Call,
+    /// It is linked with whoever uses it, and given this first.
+    Linked {
+        kind: Kind,
+        first: Box<Type>,
+    },
 }
 
 /// Whether the method needs the state for itself.
@@ -151,10 +175,18 @@ impl<'a> Method<'a> {
         if function.sig.asyncness.is_none() {
             return Ok(None);
         }
+        let (role, shape) = match function.attrs.iter().find_map(Kind::of) {
+            None => (Role::Call, Shape::of(&function.sig)?),
+            Some(kind) => {
+                let Linked { first, shape } = Shape::of_linked(&function.sig, kind.first())?;
+                (Role::Linked { kind, first: Box::new(first) }, shape)
+            }
+        };
         Ok(Some(Method {
             actor,
             function,
-            shape: Shape::of(&function.sig)?,
+            role,
+            shape,
             marker: format_ident!("Method_{}", function.sig.ident),
             is_exclusive: IsExclusive::of(receiver)?,
         }))
@@ -166,26 +198,45 @@ impl<'a> Method<'a> {
         let docs = function.attrs.iter().filter(|attribute| attribute.path().is_ident("doc"));
         let (parameters, tuple) = (shape.parameters(), shape.args_tuple());
         let (output, error) = (shape.output_type(), shape.error_type());
-        quote! {
-            #(#docs)*
-            #visibility async fn #name(
-                &self, #parameters
-            ) -> ::core::result::Result<#output, ::runtime::CallError<#error>> {
-                self.portal.invoke::<#marker>(#tuple).await
+        match &self.role {
+            Role::Call => quote! {
+                #(#docs)*
+                #visibility async fn #name(
+                    &self, #parameters
+                ) -> ::core::result::Result<#output, ::runtime::CallError<#error>> {
+                    self.portal.invoke::<#marker>(#tuple).await
+                }
+            },
+            Role::Linked { kind, first } => {
+                // The marker may be less visible than the method.
+                let function = kind.opaque(&quote!(#first), shape);
+                let (returned, open) = match kind {
+                    Kind::Context => (quote!(Opening<'_, #function>), quote!(context)),
+                    Kind::Stream => (quote!(Listening<#function>), quote!(stream)),
+                };
+                quote! {
+                    #(#docs)*
+                    #visibility fn #name(&self, #parameters) -> ::runtime::#returned {
+                        self.portal.#open::<#marker>(#tuple)
+                    }
+                }
             }
         }
     }
 
     fn implement(&self) -> TokenStream {
-        let Method { actor, function, shape, marker, is_exclusive } = self;
+        let Method { actor, function, shape, marker, .. } = self;
         let name = &function.sig.ident;
-        let (args_type, tuple, names) = (shape.args_type(), shape.args_tuple(), shape.names());
+        let args_type = shape.args_type();
         let (output, error) = (shape.output_type(), shape.error_type());
-        let lock = match is_exclusive {
-            IsExclusive::No => quote!(let state = state.read().await;),
-            IsExclusive::Yes => quote!(let mut state = state.write().await;),
+        let run = match &self.role {
+            Role::Call => self.run_call(),
+            Role::Linked { kind, first } => self.run_linked(*kind, &quote!(#first)),
         };
-        let result = shape.as_result(&quote!(state.#name(#(#names),*).await));
+        let entry = match &self.role {
+            Role::Call => quote!(method),
+            Role::Linked { .. } => quote!(method_context),
+        };
         quote! {
             #[allow(non_camel_case_types, reason = "it goes by the method's name")]
             struct #marker {}
@@ -200,6 +251,26 @@ impl<'a> Method<'a> {
                 type Error = #error;
             }
 
+            #run
+
+            const _: () = {
+                #[::runtime::__private::linkme::distributed_slice(::runtime::__private::ENTRIES)]
+                #[linkme(crate = ::runtime::__private::linkme)]
+                static ENTRY: ::runtime::__private::Entry = ::runtime::__private::Entry::#entry::<#marker>();
+            };
+        }
+    }
+}
+
+impl Method<'_> {
+    fn run_call(&self) -> TokenStream {
+        let Method { actor, function, shape, marker, .. } = self;
+        let name = &function.sig.ident;
+        let (args_type, tuple, names) = (shape.args_type(), shape.args_tuple(), shape.names());
+        let (output, error) = (shape.output_type(), shape.error_type());
+        let lock = self.is_exclusive.lock();
+        let result = shape.as_result(&quote!(state.#name(#(#names),*).await));
+        quote! {
             impl ::runtime::__private::Method for #marker {
                 type Actor = #actor;
                 fn run(
@@ -212,17 +283,47 @@ impl<'a> Method<'a> {
                     }
                 }
             }
+        }
+    }
 
-            const _: () = {
-                #[::runtime::__private::linkme::distributed_slice(::runtime::__private::ENTRIES)]
-                #[linkme(crate = ::runtime::__private::linkme)]
-                static ENTRY: ::runtime::__private::Entry = ::runtime::__private::Entry::method::<#marker>();
-            };
+    fn run_linked(&self, kind: Kind, first: &TokenStream) -> TokenStream {
+        let Method { actor, function, shape, marker, .. } = self;
+        let name = &function.sig.ident;
+        let (args_type, tuple, names) = (shape.args_type(), shape.args_tuple(), shape.names());
+        let (output, error) = (shape.output_type(), shape.error_type());
+        let lock = self.is_exclusive.lock();
+        let result = shape.as_result(&quote!(state.#name(first, #(#names),*).await));
+        let types = kind.implement_types(&quote!(#marker), first);
+        let first = kind.first_argument(first);
+        quote! {
+            #types
+
+            impl ::runtime::__private::MethodContext for #marker {
+                type Actor = #actor;
+                fn run(
+                    state: ::runtime::__private::State<#actor>,
+                    seed: ::runtime::__private::Seed,
+                    #tuple: #args_type,
+                ) -> impl ::core::future::Future<Output = ::core::result::Result<#output, #error>> + 'static {
+                    async move {
+                        #lock
+                        let first = #first;
+                        #result
+                    }
+                }
+            }
         }
     }
 }
 
 impl IsExclusive {
+    fn lock(&self) -> TokenStream {
+        match self {
+            IsExclusive::No => quote!(let state = state.read().await;),
+            IsExclusive::Yes => quote!(let mut state = state.write().await;),
+        }
+    }
+
     fn of(receiver: &Receiver) -> Result<IsExclusive> {
         match (&receiver.reference, &receiver.mutability) {
             (Some(_), None) => Ok(IsExclusive::No),

@@ -1,10 +1,11 @@
-//! The attributes of `runtime`: `main`, `remote`, `actor`, `test`. Use them by way of that crate, where they are documented beside what
+//! The attributes of `runtime`: `main`, `remote`, `actor`, `context`, `stream`, `test`. Use them by way of that crate, where they are documented beside what
 //! they stand for.
 //!
 //! Each attribute is one file: the item is read into what is known of it, then written out. What several need to know of a
 //! function's signature is in `signature`.
 
 mod actor;
+mod context;
 mod entry;
 mod remote;
 mod signature;
@@ -27,6 +28,26 @@ pub fn remote(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = proc_macro2::TokenStream::from(arguments);
     let function = parse_macro_input!(item as syn::ItemFn);
     remote::expand(&arguments, &function).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Lets an `async fn` be run in another actor as one end of a context.
+#[proc_macro_attribute]
+pub fn context(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    expand_linked(context::Kind::Context, arguments, item)
+}
+
+/// Lets an `async fn` send a stream of values from another actor.
+#[proc_macro_attribute]
+pub fn stream(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    expand_linked(context::Kind::Stream, arguments, item)
+}
+
+fn expand_linked(kind: context::Kind, arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let arguments = proc_macro2::TokenStream::from(arguments);
+    let function = parse_macro_input!(item as syn::ItemFn);
+    context::expand(kind, &arguments, &function)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
 }
 
 /// Lets the `async` methods of an `impl` block be called in an actor whose state the type is.

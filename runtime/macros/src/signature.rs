@@ -13,6 +13,12 @@ pub(crate) struct Shape {
     returned: Returned,
 }
 
+/// A function that is given its end of something first.
+pub(crate) struct Linked {
+    pub(crate) first: Type,
+    pub(crate) shape: Shape,
+}
+
 enum Returned {
     Value(TokenStream),
     /// A `Result`, by whatever alias.
@@ -22,10 +28,24 @@ enum Returned {
 impl Shape {
     pub(crate) fn of(signature: &Signature) -> Result<Shape> {
         refuse_generics(signature)?;
-        let arguments = signature.inputs.iter().filter_map(|input| match input {
-            FnArg::Receiver(_) => None,
-            FnArg::Typed(typed) => Some(typed),
-        });
+        Shape::of_arguments(typed(signature), signature)
+    }
+
+    /// Of a function whose first parameter is not sent, and is what `first` says.
+    pub(crate) fn of_linked(signature: &Signature, first: &str) -> Result<Linked> {
+        refuse_generics(signature)?;
+        let mut arguments = typed(signature);
+        let Some(given) = arguments.next() else {
+            return Err(Error::new_spanned(&signature.ident, first));
+        };
+        let shape = Shape::of_arguments(arguments, signature)?;
+        Ok(Linked { first: (*given.ty).clone(), shape })
+    }
+
+    fn of_arguments<'a>(
+        arguments: impl Iterator<Item = &'a PatType>,
+        signature: &Signature,
+    ) -> Result<Shape> {
         let types = arguments.map(owned_type).collect::<Result<Vec<_>>>()?;
         let names = (0..types.len()).map(|index| format_ident!("argument_{index}")).collect();
         let place = types.iter().map(Spanned::span).reduce(|all, one| all.join(one).unwrap_or(all));
@@ -106,6 +126,13 @@ impl Returned {
             ReturnType::Type(_, written) => Ok(Returned::Value(quote!(#written))),
         }
     }
+}
+
+fn typed(signature: &Signature) -> impl Iterator<Item = &PatType> {
+    signature.inputs.iter().filter_map(|input| match input {
+        FnArg::Receiver(_) => None,
+        FnArg::Typed(typed) => Some(typed),
+    })
 }
 
 fn is_result(written: &Type) -> bool {

@@ -188,6 +188,54 @@ pub enum Error {
         /// For what.
         function: String,
     },
+    /// The task of a context ended well, and had never said `started`.
+    #[error("{function} in actor {actor} ended without having said that it started")]
+    NotStarted {
+        /// Whose task.
+        actor: ActorId,
+        /// The context's function.
+        function: String,
+    },
+    /// An item was sent while as many as may be were waiting at the receiver, of a stream that was opened with
+    /// [`Overrun::Error`](crate::Overrun::Error).
+    #[error("a stream to actor {actor} has overrun: {capacity} items wait there already")]
+    StreamOverrun {
+        /// Who is slow.
+        actor: ActorId,
+        /// How many items may wait.
+        capacity: u32,
+    },
+    /// An item was sent into a stream that has ended: this end closed it, or the other end did, or its task has returned.
+    #[error("the stream to actor {actor} has ended")]
+    StreamEnded {
+        /// Who is at the other end.
+        actor: ActorId,
+    },
+    /// A subscription fell behind: so many items were dropped before it read them. It goes on at the oldest that is kept.
+    #[error("{missed} items were missed: the subscription fell behind")]
+    Lagged {
+        /// How many.
+        missed: u64,
+    },
+    /// What came is not of the type that this end knows: the other end was built from other sources.
+    #[error("{what} is of another type: {reason}")]
+    WrongType {
+        /// Which value.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// Something was asked for that can be had once, or not there.
+    #[error("{0}")]
+    Misuse(String),
+    /// An actor has not acknowledged a cancel of a context in time. It may be stuck; its task may still run.
+    #[error("actor {actor} has not acknowledged the cancel of a context within {after:?}")]
+    Unresponsive {
+        /// Who.
+        actor: ActorId,
+        /// How long it was waited for.
+        after: Duration,
+    },
     /// The operation needs an actor around it, and this thread runs none.
     #[error("no actor runs on this thread: use #[runtime::main], or runtime::block_on_root")]
     NoRuntime,
@@ -262,6 +310,13 @@ impl Error {
             | Error::Interrupted
             | Error::Group(_)
             | Error::NotExposed { .. }
+            | Error::NotStarted { .. }
+            | Error::StreamOverrun { .. }
+            | Error::StreamEnded { .. }
+            | Error::Lagged { .. }
+            | Error::WrongType { .. }
+            | Error::Misuse(_)
+            | Error::Unresponsive { .. }
             | Error::NoRuntime
             | Error::NotInitialised
             | Error::SecondRoot(_)

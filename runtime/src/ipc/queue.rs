@@ -1,8 +1,8 @@
 //! Messages on their way out.
 //!
 //! Bounded by weight: a sender waits while the queue is full. Control messages are exempt, and overtake. Their number is
-//! bounded by what they are about: a cancel for each call in flight, one cancel and one acknowledgement for an actor, a
-//! progress report for each step of a teardown.
+//! bounded by what they are about: a cancel for each call in flight, one cancel and one acknowledgement for a context or an
+//! actor, a credit for several items received, a progress report for each step of a teardown.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
 
+use crate::error::ActorId;
 use crate::msg::{Dialogue, Form, Message};
 
 /// A queue that holds this much makes its senders wait. One message is always taken.
@@ -49,6 +50,17 @@ impl Sender {
         }
     }
 
+    /// Returns when a message can be sent without waiting, as far as anybody can say. Cancel safe.
+    pub(crate) async fn wait_room(&self) {
+        loop {
+            let room = self.queue.room.notified();
+            if self.queue.has_room() {
+                return;
+            }
+            room.await;
+        }
+    }
+
     /// Pushes `message` without regard to room: for control messages, and for the few that are sent once.
     pub(crate) fn push(&self, message: impl Into<Message>) -> Result<(), Gone> {
         self.queue.push(message.into())
@@ -67,6 +79,15 @@ impl Sender {
             // A peer that is gone has no call to cancel.
             let _pushed = self.queue.push(Dialogue::CancelCall { id }.into());
         }
+    }
+
+    /// Cancels a context that was opened: `false` if it was taken back, so that the peer will never know of it.
+    pub(crate) fn cancel_context(&self, id: u64, by: ActorId) -> bool {
+        if self.queue.take_back(id) {
+            return false;
+        }
+        let _pushed = self.queue.push(Dialogue::CancelContext { id, by }.into());
+        true
     }
 
     /// Ends the queue: what is in it can still be taken, nothing more is.
@@ -140,13 +161,13 @@ impl Queue {
         popper.into_iter().for_each(Waker::wake);
     }
 
-    /// Removes a call that is still here.
+    /// Removes the beginning of a call or context that is still here.
     fn take_back(&self, call: u64) -> bool {
         let mut state = self.lock();
         let place = state
             .ordinary
             .iter()
-            .position(|message| matches!(message, Message::Dialogue(Dialogue::Call { id, .. }) if *id == call));
+            .position(|message| matches!(message, Message::Dialogue(Dialogue::Call { id, .. } | Dialogue::Open { id, .. }) if *id == call));
         let Some(taken) = place.and_then(|place| state.ordinary.remove(place)) else {
             return false;
         };
@@ -166,6 +187,12 @@ impl Queue {
         }
         Queue::put(state, message);
         Pushed::Yes
+    }
+
+    /// Whether a sender need not wait. A closed queue keeps nobody waiting.
+    fn has_room(&self) -> bool {
+        let state = self.lock();
+        state.closed || !state.is_full()
     }
 
     fn push(&self, message: Message) -> Result<(), Gone> {

@@ -1,10 +1,11 @@
-//! The calls that wait for an answer.
+//! The calls and contexts that wait for an answer.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
+use super::strand::{Last, Strand};
 use crate::error::{ActorId, Error};
 use crate::ipc::Closed;
 use crate::msg::{Failure, Payload};
@@ -65,7 +66,13 @@ impl Ended {
     }
 }
 
-/// The table of one channel.
+/// What waits for an answer.
+enum Waiting {
+    Call(oneshot::Sender<Reply>),
+    Context(Arc<Strand>),
+}
+
+/// The table of one channel: what was opened from this end.
 #[derive(Default)]
 pub(crate) struct Calls {
     table: Mutex<Table>,
@@ -74,7 +81,7 @@ pub(crate) struct Calls {
 #[derive(Default)]
 struct Table {
     last_id: u64,
-    waiting: HashMap<u64, oneshot::Sender<Reply>>,
+    waiting: HashMap<u64, Waiting>,
     ended: Option<Ended>,
 }
 
@@ -88,17 +95,40 @@ impl Calls {
         match &table.ended {
             // The receiver is in our hand.
             Some(ended) => drop(reply_tx.send(Err(NoValue::Ended(ended.clone())))),
-            None => drop(table.waiting.insert(id, reply_tx)),
+            None => drop(table.waiting.insert(id, Waiting::Call(reply_tx))),
         }
         (id, reply_rx)
     }
 
-    /// Answers a call. One that nobody waits for any more was cancelled, and its answer crossed the cancel.
+    /// A new context, made with its id. After the end of the actor it has ended at once.
+    pub(crate) fn open_context(&self, make: impl FnOnce(u64) -> Arc<Strand>) -> Arc<Strand> {
+        let mut table = self.lock();
+        table.last_id += 1;
+        let id = table.last_id;
+        let strand = make(id);
+        match table.ended.clone() {
+            None => drop(table.waiting.insert(id, Waiting::Context(Arc::clone(&strand)))),
+            Some(ended) => {
+                drop(table);
+                strand.on_last(Last::Gone(ended));
+            }
+        }
+        strand
+    }
+
+    /// A context that was opened from this end and has not ended.
+    pub(crate) fn context(&self, id: u64) -> Option<Arc<Strand>> {
+        match self.lock().waiting.get(&id) {
+            Some(Waiting::Context(strand)) => Some(Arc::clone(strand)),
+            Some(Waiting::Call(_)) | None => None,
+        }
+    }
+
+    /// Answers a call or context. One that nobody waits for any more was cancelled, and its answer crossed the cancel.
     pub(crate) fn answer(&self, id: u64, reply: Reply) {
         let waiting = self.lock().waiting.remove(&id);
-        if let Some(reply_tx) = waiting {
-            // A receiver that is gone no longer wants it.
-            let _heard = reply_tx.send(reply);
+        if let Some(waiting) = waiting {
+            waiting.end(reply);
         }
     }
 
@@ -113,8 +143,8 @@ impl Calls {
         table.ended.get_or_insert_with(|| ended.clone());
         let waiting = std::mem::take(&mut table.waiting);
         drop(table);
-        for reply_tx in waiting.into_values() {
-            drop(reply_tx.send(Err(NoValue::Ended(ended.clone()))));
+        for waiting in waiting.into_values() {
+            waiting.end(Err(NoValue::Ended(ended.clone())));
         }
     }
 
@@ -125,5 +155,19 @@ impl Calls {
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn end(self, reply: Reply) {
+        match self {
+            // A receiver that is gone no longer wants it.
+            Waiting::Call(reply_tx) => drop(reply_tx.send(reply)),
+            Waiting::Context(strand) => strand.on_last(match reply {
+                Ok(value) => Last::Returned(Some(value)),
+                Err(NoValue::Failed(failure)) => Last::Failed(failure),
+                Err(NoValue::Ended(ended)) => Last::Gone(ended),
+            }),
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! What there is between this actor and another: where to say something to it, the calls that wait for its answers, and its end.
+//! What there is between this actor and another: where to say something to it, the calls and contexts that wait for its answers,
+//! and its end.
 //!
 //! Both ends of a channel have a [`Line`], and use it alike: who is the parent of whom makes no difference here. Used by `rpc`
 //! (which calls along it), by `supervise` and `boot` (which drive its channel), and by `actor`, which keeps the one to the
@@ -6,12 +7,20 @@
 
 mod bond;
 mod calls;
+mod course;
+mod credit;
+mod cut;
 mod post;
+mod strand;
+mod wakers;
 
 pub(crate) use bond::{Bond, End, Manner, Order};
 pub(crate) use calls::{Calls, Ended, NoValue, Reply};
+pub(crate) use course::OnOpen;
+pub(crate) use cut::{Cut, note_shielded};
 pub(crate) use post::Post;
 pub use post::Presence;
+pub(crate) use strand::{Last, NoResult, Room, Strand};
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,7 +15,8 @@ use tokio::sync::RwLock;
 use super::portal::Portal;
 use crate::actor;
 use crate::error::{Error, RemoteError};
-use crate::msg::{BootFailure, Failure, Form, Payload};
+use crate::line::Strand;
+use crate::msg::{BootFailure, Failure, Form, Payload, shown};
 
 /// Something that can be called in another actor: a function, or a method of an actor. Written by the macros.
 #[diagnostic::on_unimplemented(
@@ -51,6 +53,40 @@ pub trait Method: Remote {
     type Actor: 'static;
     fn run(
         state: State<Self::Actor>,
+        args: Self::Args,
+    ) -> impl Future<Output = Result<Self::Output, Self::Error>> + 'static;
+}
+
+/// A function that runs in a context, a task linked with one in another actor. Written by [`#[context]`](macro@crate::context).
+pub trait ContextFunction: Remote {
+    /// What it says when it is under way.
+    type Started: Serialize + DeserializeOwned + Send + 'static;
+    /// What it receives from the stream.
+    type Receives: Serialize + DeserializeOwned + Send + 'static;
+    /// What it sends into the stream.
+    type Sends: Serialize + DeserializeOwned + Send + 'static;
+}
+
+/// The end of a context that is to be served.
+#[doc(hidden)]
+pub struct Seed(pub(crate) Arc<Strand>);
+
+/// A free [`ContextFunction`].
+#[doc(hidden)]
+pub trait FreeContext: ContextFunction {
+    fn run(
+        seed: Seed,
+        args: Self::Args,
+    ) -> impl Future<Output = Result<Self::Output, Self::Error>> + 'static;
+}
+
+/// A [`ContextFunction`] that is a method of an actor.
+#[doc(hidden)]
+pub trait MethodContext: ContextFunction {
+    type Actor: 'static;
+    fn run(
+        state: State<Self::Actor>,
+        seed: Seed,
         args: Self::Args,
     ) -> impl Future<Output = Result<Self::Output, Self::Error>> + 'static;
 }
@@ -116,6 +152,8 @@ pub struct Entry {
 enum Kind {
     Function(fn(Payload, Form) -> Running),
     Method(fn(AnyState, Payload, Form) -> Running),
+    Context(fn(Seed, Payload) -> Running),
+    MethodContext(fn(AnyState, Seed, Payload) -> Running),
     Constructor(fn(Payload) -> Constructing),
 }
 
@@ -133,6 +171,14 @@ impl Entry {
         Entry { name: M::NAME, kind: Kind::Method(run_method::<M>) }
     }
 
+    pub const fn context<C: FreeContext>() -> Entry {
+        Entry { name: C::NAME, kind: Kind::Context(run_context::<C>) }
+    }
+
+    pub const fn method_context<C: MethodContext>() -> Entry {
+        Entry { name: C::NAME, kind: Kind::MethodContext(run_method_context::<C>) }
+    }
+
     pub const fn constructor<A: Actor>() -> Entry {
         Entry { name: A::NAME, kind: Kind::Constructor(run_constructor::<A>) }
     }
@@ -147,15 +193,34 @@ impl Entry {
         match self.kind {
             Kind::Function(run) => Some(run(args, form)),
             Kind::Method(run) => state.map(|state| run(Rc::clone(state), args, form)),
-            Kind::Constructor(_) => None,
+            Kind::Context(_) | Kind::MethodContext(_) | Kind::Constructor(_) => None,
         }
+    }
+
+    /// Begins a context, whose end here is `strand`. `None`: it is not something that runs in one, or as for a call.
+    pub(crate) fn begin_context(
+        &self,
+        state: Option<&AnyState>,
+        strand: Arc<Strand>,
+        args: Payload,
+    ) -> Option<Running> {
+        let seed = Seed(strand);
+        match self.kind {
+            Kind::Context(run) => Some(run(seed, args)),
+            Kind::MethodContext(run) => state.map(|state| run(Rc::clone(state), seed, args)),
+            Kind::Function(_) | Kind::Method(_) | Kind::Constructor(_) => None,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Begins to make an actor's state. `None`: it is no constructor.
     pub(crate) fn construct(&self, init: Payload) -> Option<Constructing> {
         match self.kind {
             Kind::Constructor(run) => Some(run(init)),
-            Kind::Function(_) | Kind::Method(_) => None,
+            Kind::Function(_) | Kind::Method(_) | Kind::Context(_) | Kind::MethodContext(_) => None,
         }
     }
 }
@@ -175,6 +240,23 @@ fn run_method<M: Method>(state: AnyState, args: Payload, form: Form) -> Running 
         };
         let args = unpack_args::<M>(args)?;
         pack_result::<M>(M::run(state, args).await, form)
+    })
+}
+
+fn run_context<C: FreeContext>(seed: Seed, args: Payload) -> Running {
+    Box::pin(async move {
+        let (args, form) = (unpack_args::<C>(args)?, seed.0.form());
+        pack_result::<C>(C::run(seed, args).await, form)
+    })
+}
+
+fn run_method_context<C: MethodContext>(state: AnyState, seed: Seed, args: Payload) -> Running {
+    Box::pin(async move {
+        let Ok(state) = state.downcast::<RwLock<C::Actor>>() else {
+            return Err(Failure::NotExposed);
+        };
+        let (args, form) = (unpack_args::<C>(args)?, seed.0.form());
+        pack_result::<C>(C::run(state, seed, args).await, form)
     })
 }
 
@@ -215,11 +297,6 @@ fn here() -> crate::error::ActorId {
         |_| crate::error::ActorId { name: "(no actor)".to_owned(), uuid: uuid::Uuid::nil() },
         |this| this.id.clone(),
     )
-}
-
-/// A registered name as people read it: the path, without the place in the source that makes it unique.
-pub(crate) fn shown(name: &str) -> &str {
-    name.split_once('@').map_or(name, |(path, _)| path)
 }
 
 /// What one actor lets others call. Empty unless something is added.

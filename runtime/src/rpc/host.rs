@@ -11,13 +11,12 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use tokio::task::AbortHandle;
-
-use super::function::{AnyState, Exposure, Running, shown};
+use super::function::{AnyState, Entry, Exposure};
 use super::portal::Portal;
 use crate::actor::{ActorInfo, ThisActor};
 use crate::error::{ActorId, Error, Result};
-use crate::msg::{Failure, Form, Payload};
+use crate::line::{Cut, Strand};
+use crate::msg::{Failure, shown};
 use crate::trace::{self, Step};
 
 /// What one actor serves.
@@ -29,7 +28,23 @@ pub(crate) struct Host {
 }
 
 /// The tasks that one channel's peer has begun, by its numbers.
-pub(super) type Table = RefCell<HashMap<u64, AbortHandle>>;
+pub(super) type Table = RefCell<HashMap<u64, Served>>;
+
+/// A task that a peer has begun.
+pub(super) enum Served {
+    Call(Cut),
+    Context(Arc<Strand>),
+}
+
+impl Served {
+    /// It is to end, as `by` wants.
+    pub(super) fn cancel(&self, by: &ActorId) {
+        match self {
+            Served::Call(cut) => cut.cut(),
+            Served::Context(strand) => strand.on_cancel(by),
+        }
+    }
+}
 
 enum Doors {
     /// Its state is being made.
@@ -91,7 +106,7 @@ impl Host {
     pub(crate) fn end(&self, by: &ActorId) {
         let doors = self.doors.replace(Doors::Ending { by: by.clone() });
         for table in self.tables.borrow().iter().filter_map(Weak::upgrade) {
-            abort_all(&table);
+            cancel_all(&table, by);
         }
         if let Doors::Open { state: Some(state), .. } = doors {
             self.this.tasks.spawn(async move { drop(state) });
@@ -107,33 +122,30 @@ impl Host {
         table
     }
 
-    /// Begins a call of what is exposed to all, or was `offered` to this caller.
-    pub(super) fn begin(
-        &self,
-        offered: &Exposure,
-        function: &str,
-        args: Payload,
-        form: Form,
-    ) -> Result<Running, Failure> {
+    /// What is exposed under that name to all, or was `offered` to this caller; and the state, if there is one.
+    pub(super) fn find(&self, offered: &Exposure, function: &str) -> Result<Found, Failure> {
         let doors = self.doors.borrow();
         let (exposed, state) = match &*doors {
             Doors::Shut => (None, None),
-            Doors::Open { exposure, state } => (exposure.get(function), state.as_ref()),
+            Doors::Open { exposure, state } => (exposure.get(function), state.clone()),
             Doors::Ending { by } => return Err(Failure::Cancelled { by: by.clone() }),
         };
-        exposed
-            .or_else(|| offered.get(function))
-            .and_then(|entry| entry.begin(state, args, form))
-            .inspect(|_| trace::emit(&self.this.id, Step::Begun { function: shown(function) }))
-            .ok_or(Failure::NotExposed)
+        let entry = exposed.or_else(|| offered.get(function)).ok_or(Failure::NotExposed)?;
+        trace::emit(&self.this.id, Step::Begun { function: shown(function) });
+        Ok(Found { entry, state })
     }
 }
 
-/// Ends what a channel's peer has begun.
-pub(super) fn abort_all(table: &Table) {
-    for (_, task) in table.borrow_mut().drain() {
-        task.abort();
-    }
+/// What a caller asked for.
+pub(super) struct Found {
+    pub(super) entry: &'static Entry,
+    pub(super) state: Option<AnyState>,
+}
+
+/// Ends what a channel's peer has begun, as `by` wants.
+pub(super) fn cancel_all(table: &Table, by: &ActorId) {
+    // Woken, no task runs before this function has returned.
+    table.borrow().values().for_each(|served| served.cancel(by));
 }
 
 impl ActorInfo {

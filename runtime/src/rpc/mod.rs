@@ -13,10 +13,13 @@ mod panic;
 mod portal;
 mod serve;
 
-pub use function::{Actor, ENTRIES, Entry, Exposes, Fallible, Function, Method, Remote, State};
-pub(crate) use function::{AnyState, Exposure, find, shown};
+pub use function::{
+    Actor, ContextFunction, ENTRIES, Entry, Exposes, Fallible, FreeContext, Function, Method,
+    MethodContext, Remote, Seed, State,
+};
+pub(crate) use function::{AnyState, Exposure, find};
 pub(crate) use host::{Host, enter};
 pub(crate) use panic::{Panic, catch, catch_call, install_hook, message_of};
 pub use portal::Portal;
-pub(crate) use portal::value_of;
+pub(crate) use portal::{unsendable, value_of};
 pub(crate) use serve::Dialogues;

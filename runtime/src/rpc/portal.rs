@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::function::{Function, Remote, shown};
+use super::function::{Function, Remote};
 use crate::actor;
 use crate::error::{ActorId, CallError, Error, Result, Teardown};
 use crate::line::{Ended, Line, Manner, NoValue, Order, Post, Relation, Reply};
-use crate::msg::{Dialogue, Failure, Payload, Unpackable};
+use crate::msg::{Dialogue, Failure, Payload, Unpackable, shown};
 use crate::spawn::Exit;
 use crate::trace::{self, Wait};
 
@@ -227,12 +227,15 @@ impl Failure {
                 Error::NotExposed { actor, function: shown(function).to_owned() }
             }
             Failure::Unsendable { what, reason } => Error::Unsendable { what, reason },
+            Failure::NotStarted => {
+                Error::NotStarted { actor, function: shown(function).to_owned() }
+            }
             Failure::Cancelled { by } => Error::Cancelled { subject: actor, canceller: by },
         }
     }
 }
 
-fn unsendable<R: Remote>(what: &str, error: &Unpackable) -> Error {
+pub(crate) fn unsendable<R: Remote>(what: &str, error: &Unpackable) -> Error {
     Error::Unsendable {
         what: format!("the {what} of {}", shown(R::NAME)),
         reason: error.to_string(),

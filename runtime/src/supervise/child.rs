@@ -332,6 +332,7 @@ impl Keeper {
             Failure::Returned(_)
             | Failure::Panicked(_)
             | Failure::NotExposed
+            | Failure::NotStarted
             | Failure::Unsendable { .. } => {
                 Some(failure.clone().into_error(&self.line.actor, "its function"))
             }

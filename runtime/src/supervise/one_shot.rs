@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 
 use crate::error::{ActorId, CallError, Teardown};
 use crate::line::{Ended, Line, NoValue, Reply};
-use crate::rpc::{Function, Portal, shown, value_of};
+use crate::msg::shown;
+use crate::rpc::{Function, Portal, value_of};
 use crate::trace::{self, Wait};
 
 /// An actor that runs one function. Its result can be read inside the nursery, or after it; left unread, a failure is still

@@ -6,6 +6,7 @@
 mod boots;
 mod calls;
 mod cancels;
+mod contexts;
 mod deaths;
 mod gate;
 mod interrupts;
@@ -13,6 +14,7 @@ mod lifetimes;
 mod nurseries;
 mod orphans;
 mod scopes;
+mod streams;
 mod supervisors;
 mod transitions;
 mod upward;
@@ -97,7 +99,9 @@ fn all_cases() -> Vec<Case> {
         boots::cases(),
         calls::cases(),
         cancels::cases(),
+        contexts::cases(),
         deaths::cases(),
+        streams::cases(),
         nurseries::cases(),
         lifetimes::cases(),
         scopes::cases(),
