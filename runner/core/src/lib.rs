@@ -22,3 +22,4 @@ pub mod report;
 pub mod run_folder;
 pub mod symbols;
 pub mod test;
+mod unwind;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use crate::protocol::{Process, Thread};
 
+mod net;
+
 /// At most so many fds of a process are told.
 const FDS_TOLD: usize = 64;
 
@@ -142,16 +144,22 @@ fn threads(pid: i32) -> Vec<Thread> {
         let stat = Stat::read(&folder)?;
         let wait_channel = fs::read_to_string(format!("{folder}/wchan")).unwrap_or_default();
         let wait_channel = if wait_channel == "0" { String::new() } else { wait_channel };
-        let syscall = syscall(&folder).map(|(number, _)| number).filter(|number| *number >= 0);
+        let syscall = syscall(pid, tid);
         Some(Thread { tid, name: stat.name, state: stat.state, wait_channel, syscall })
     };
     numbers_in(&format!("/proc/{pid}/task")).into_iter().filter_map(thread).collect()
 }
 
+/// The system call that a thread waits in, by number; `None` if it runs, waits elsewhere, is gone or
+/// the kernel does not say.
+pub fn syscall(pid: i32, tid: i32) -> Option<i64> {
+    where_it_waits(pid, tid).map(|(number, _)| number).filter(|number| *number >= 0)
+}
+
 /// Where a thread that does not run is: `number, six arguments, stack pointer, program counter`
 /// in a system call, `-1, stack pointer, program counter` elsewhere. No number for `-1`.
-fn syscall(folder: &str) -> Option<(i64, Place)> {
-    let text = fs::read_to_string(format!("{folder}/syscall")).ok()?;
+fn where_it_waits(pid: i32, tid: i32) -> Option<(i64, Place)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")).ok()?;
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
     let number = words.first()?.parse().ok()?;
     let address = |word: &&str| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok();
@@ -173,7 +181,32 @@ pub struct Place {
 /// Where a thread is that does not run now, without a touch to it; `None` if it runs, is gone, or
 /// the kernel does not say.
 pub fn place(pid: i32, tid: i32) -> Option<Place> {
-    syscall(&format!("/proc/{pid}/task/{tid}")).map(|(_, place)| place)
+    where_it_waits(pid, tid).map(|(_, place)| place)
+}
+
+/// `/proc/PID/maps`; empty if the process is gone or may not be looked into.
+pub fn maps(pid: i32) -> String {
+    let maps = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
+    String::from_utf8_lossy(&maps).into_owned()
+}
+
+/// What the sockets among a process's fds are, `3 unix /path (listening)`.
+pub fn sockets(process: &Process) -> Vec<String> {
+    let inode = |fd: &String| -> Option<(String, u64)> {
+        let (number, target) = fd.split_once(' ')?;
+        let inode = target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()?;
+        Some((number.to_owned(), inode))
+    };
+    let wanted: Vec<(String, u64)> = process.fds.iter().filter_map(inode).collect();
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let known = net::sockets(process.pid);
+    let described = |(number, inode): (String, u64)| {
+        let what = known.get(&inode)?;
+        Some(format!("{number} {what}"))
+    };
+    wanted.into_iter().filter_map(described).collect()
 }
 
 fn fds(pid: i32) -> Vec<String> {

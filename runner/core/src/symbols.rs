@@ -12,6 +12,7 @@ use addr2line::Loader;
 use object::{Object, ObjectSegment, ObjectSymbol};
 
 use crate::protocol::StackCopy;
+use crate::unwind::{self, Covering, UnwindTables};
 
 /// One function at an address. Several stand at one address where the compiler inlined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,7 @@ struct Module {
     segments: Vec<(u64, u64, u64)>,
     /// Address, size and name of exported functions: all there is in a stripped library.
     exported: Vec<(u64, u64, String)>,
+    tables: Option<UnwindTables>,
 }
 
 /// A line of `/proc/PID/maps` that maps a file.
@@ -45,6 +47,7 @@ struct Mapping<'a> {
     start: u64,
     end: u64,
     offset: u64,
+    holds_code: bool,
     path: &'a str,
 }
 
@@ -65,7 +68,7 @@ impl Symboliser {
         let Some(mapping) = maps.lines().filter_map(parse_mapping).find(covers) else {
             return Vec::new();
         };
-        let path = Path::new(mapping.path.trim_end_matches(" (deleted)"));
+        let path = mapping.file();
         let offset = address - mapping.start + mapping.offset;
         let frames = self.module(path).and_then(|module| module.frames(offset));
         frames.unwrap_or_else(|| vec![unknown(path, offset)])
@@ -77,8 +80,18 @@ impl Symboliser {
     }
 
     /// The calls on a stack that was copied from outside, innermost first.
-    pub fn unwind(&mut self, _maps: &str, copy: &StackCopy) -> Vec<u64> {
-        vec![copy.registers.program]
+    pub fn unwind(&mut self, maps: &str, copy: &StackCopy) -> Vec<u64> {
+        let mappings: Vec<Mapping<'_>> = maps.lines().filter_map(parse_mapping).collect();
+        for mapping in mappings.iter().filter(|mapping| mapping.holds_code) {
+            self.module(mapping.file());
+        }
+        unwind::calls(copy, |address| {
+            let mapping = mappings.iter().find(|m| (m.start..m.end).contains(&address))?;
+            let module = self.modules.get(mapping.file())?.as_ref()?;
+            let (offset, base) = (address - mapping.start + mapping.offset, address);
+            let bias = base.wrapping_sub(module.address_of(offset)?);
+            Some(Covering { tables: module.tables.as_ref()?, bias })
+        })
     }
 
     fn module(&mut self, path: &Path) -> Option<&Module> {
@@ -100,13 +113,20 @@ impl Module {
         let exported = exported.filter_map(|symbol| {
             Some((symbol.address(), symbol.size(), symbol.name().ok()?.to_owned()))
         });
-        Some(Self { loader: Loader::new(path).ok()?, segments, exported: exported.collect() })
+        let exported = exported.collect();
+        let tables = UnwindTables::of(&object);
+        Some(Self { loader: Loader::new(path).ok()?, segments, exported, tables })
+    }
+
+    /// The address in the file's own terms of what stands there in it.
+    fn address_of(&self, offset: u64) -> Option<u64> {
+        let holds = |(start, size, _): &&(u64, u64, u64)| (*start..start + size).contains(&offset);
+        let (start, _, base) = self.segments.iter().find(holds)?;
+        Some(offset - start + base)
     }
 
     fn frames(&self, offset: u64) -> Option<Vec<Frame>> {
-        let holds = |(start, size, _): &&(u64, u64, u64)| (*start..start + size).contains(&offset);
-        let (start, _, base) = self.segments.iter().find(holds)?;
-        let address = offset - start + base;
+        let address = self.address_of(offset)?;
         let mut frames = self.inlined(address);
         // Line tables alone know only the last part of a function's name; its symbol knows all.
         let symbol = self.symbol(address);
@@ -146,16 +166,24 @@ impl Module {
     }
 }
 
+impl<'a> Mapping<'a> {
+    fn file(&self) -> &'a Path {
+        Path::new(self.path.trim_end_matches(" (deleted)"))
+    }
+}
+
 fn parse_mapping(line: &str) -> Option<Mapping<'_>> {
     let mut words = line.splitn(6, ' ');
     let (start, end) = words.next()?.split_once('-')?;
-    let offset = words.nth(1)?;
+    let permissions = words.next()?;
+    let offset = words.next()?;
     let path = words.nth(2)?.trim_start();
     path.starts_with('/').then_some(())?;
     Some(Mapping {
         start: u64::from_str_radix(start, 16).ok()?,
         end: u64::from_str_radix(end, 16).ok()?,
         offset: u64::from_str_radix(offset, 16).ok()?,
+        holds_code: permissions.contains('x'),
         path,
     })
 }

@@ -28,8 +28,8 @@
 //! ```
 //!
 //! `serve` is the loop, `life` decides what happens next by the attempt's `clock`, `subtree` knows,
-//! stops and ends processes, `census` counts them, `fork` forks, `redirect` is capture by fds. Not
-//! here: what a test is, capture where the program writes, the outcome
+//! stops and ends processes, `census` counts them, `hang` says what they do, from `outside` where
+//! they do not say it themselves, `fork` forks, `redirect` is capture by fds. Not here: what a test is, capture where the program writes, the outcome
 //! (`runner_core::outcome::judge` makes it of the facts), and symbols: facts hold raw addresses only.
 //! This crate never defines a symbol of libc's.
 //!
@@ -42,8 +42,10 @@
 mod census;
 mod clock;
 mod fork;
+mod hang;
 mod launch;
 mod life;
+mod outside;
 mod redirect;
 mod serve;
 mod subtree;

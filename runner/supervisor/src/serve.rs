@@ -17,18 +17,24 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, Pid, getppid, setpgid, setsid};
-use runner_core::memory::{Memory, Phase};
+use runner_core::memory::{Memory, Phase, ReportProgress};
 use runner_core::protocol::{
     self, Attempt, Capture, Decoder, Done, End, Facts, FromSupervisor, Hang, PROTOCOL_VERSION,
     Process, ProcessHang, ProtocolError, RUN_FOLDER_PREFIX, Stdin, Stopped, ToSupervisor, Work,
 };
 
 use crate::census::Census;
+use crate::hang::{self, Inside};
 use crate::launch::{Launch, Launcher};
 use crate::life::{Action, Input, Life};
+use crate::outside::Manner;
 use crate::redirect::Redirect;
 use crate::subtree::{self, Reaped, StoppedTree};
 use crate::{FirstProcess, Terminal, fork};
+
+/// How long who asks what an attempt is doing waits for the suite's hook.
+const DESCRIPTION_PATIENCE: Duration = Duration::from_millis(200);
+const DESCRIPTION_LOOK: Duration = Duration::from_micros(500);
 
 /// Serves attempts until whoever plays the runner is gone; then ends what runs, and returns.
 ///
@@ -115,7 +121,7 @@ struct Running {
     stopped: Option<StoppedTree>,
     leaks: Vec<Process>,
     unkillable: Vec<Process>,
-    hang_processes: Option<Vec<Process>>,
+    hang_facts: Option<Vec<ProcessHang>>,
     hang: Option<Hang>,
 }
 
@@ -229,7 +235,7 @@ impl<F: FirstProcess> Supervisor<F> {
             stopped: None,
             leaks: Vec::new(),
             unkillable: Vec::new(),
-            hang_processes: None,
+            hang_facts: None,
             hang: None,
         })
     }
@@ -287,7 +293,8 @@ impl<F: FirstProcess> Supervisor<F> {
                 peer = self.hear(running, wake.control);
             }
             self.count(running);
-            self.input(running, Input::Look(self.memory.report_progress()));
+            let progress = self.report_progress(running.verdict);
+            self.input(running, Input::Look(progress));
             if let Some(redirect) = &mut running.redirect {
                 redirect.look(Instant::now());
             }
@@ -346,7 +353,7 @@ impl<F: FirstProcess> Supervisor<F> {
                 self.say(&FromSupervisor::Paused);
             }
             ToSupervisor::Resume => self.input(running, Input::Resume),
-            ToSupervisor::Inspect => {}
+            ToSupervisor::Inspect => self.inspect(running),
             // One attempt at a time, one greeting: a peer that does otherwise is not served.
             ToSupervisor::Start(_) | ToSupervisor::Hello { .. } => {}
         }
@@ -378,13 +385,13 @@ impl<F: FirstProcess> Supervisor<F> {
                 self.say(&FromSupervisor::Slow { elapsed });
             }
             Action::Expire => {
-                running.hang_processes = Some(subtree::alive());
+                running.hang_facts = Some(hang::facts());
                 self.memory.expire();
                 self.memory.begin_report();
             }
             Action::TakeReport => {
-                let processes = running.hang_processes.take().unwrap_or_default();
-                running.hang = Some(self.hang(processes));
+                let facts = running.hang_facts.take().unwrap_or_default();
+                running.hang = Some(self.hang(facts, running.verdict));
             }
             Action::Ask => {
                 let _ = kill(running.first, Signal::SIGINT);
@@ -414,8 +421,8 @@ impl<F: FirstProcess> Supervisor<F> {
         let cpu_time = subtree::reaped_time();
         let cpu_time_before = std::mem::replace(&mut self.cpu_time, cpu_time);
         let hang = running.hang.or_else(|| {
-            let processes = running.hang_processes?;
-            Some(self.hang(processes))
+            let facts = running.hang_facts?;
+            Some(self.hang(facts, running.verdict))
         });
         // A first process that survives SIGKILL has no end: that it is named says it all.
         let (end, duration) = match running.life.end() {
@@ -461,22 +468,46 @@ impl<F: FirstProcess> Supervisor<F> {
         }
     }
 
-    fn hang(&self, processes: Vec<Process>) -> Hang {
-        let mut hang = Hang {
-            processes: processes.into_iter().map(ProcessHang::bare).collect(),
-            notes: Vec::new(),
-            task_tree: self.memory.description(),
-            last_events: self.memory.last_events(),
+    fn hang(&self, facts: Vec<ProcessHang>, verdict: Verdict) -> Hang {
+        let inside = match verdict {
+            Verdict::Done => Inside::Asked(self.memory.stacks()),
+            Verdict::ExitCode => Inside::Nobody,
         };
-        match (self.memory.stacks(), hang.processes.first_mut()) {
-            (Ok(own), Some(first)) => {
-                first.maps = own.maps;
-                first.stacks = own.threads;
+        hang::complete(facts, inside, Manner::Thorough, self.memory)
+    }
+
+    /// What the attempt is doing, for whoever asks while it runs.
+    fn inspect(&mut self, running: &Running) {
+        let facts = hang::facts();
+        let inside = match running.verdict {
+            Verdict::ExitCode => Inside::Nobody,
+            Verdict::Done => {
+                self.have_described();
+                Inside::NotAsked
             }
-            (Ok(_), None) => {}
-            (Err(why), _) => hang.notes.push(why.into()),
+        };
+        let hang = hang::complete(facts, inside, Manner::Glance, self.memory);
+        self.say(&FromSupervisor::Inspected(Box::new(hang)));
+    }
+
+    /// A hook that takes longer has said what it has said.
+    fn have_described(&self) {
+        if self.memory.phase() != Phase::Running || !self.memory.ask_for_description() {
+            return;
         }
-        hang
+        let until = Instant::now() + DESCRIPTION_PATIENCE;
+        while !self.memory.is_described() && Instant::now() < until {
+            std::thread::sleep(DESCRIPTION_LOOK);
+        }
+    }
+
+    /// How far the first process is with its own part of a report.
+    fn report_progress(&self, verdict: Verdict) -> ReportProgress {
+        match verdict {
+            Verdict::Done => self.memory.report_progress(),
+            // It has no part in it.
+            Verdict::ExitCode => ReportProgress::Over,
+        }
     }
 
     /// A peer that is gone is noticed by the next poll.

@@ -22,8 +22,8 @@ use nix::unistd::Pid;
 use runner_core::process;
 use runner_core::protocol::{End, Process};
 
-use crate::fork;
 use crate::life::Tracer;
+use crate::{fork, outside};
 
 /// Processes that do not stop within this time are in a system call that cannot be interrupted.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
@@ -47,7 +47,9 @@ pub(crate) fn reap() -> Reaped {
                 return Reaped::Child(pid, End::Signalled(signal as i32));
             }
             Ok(WaitStatus::StillAlive) => return Reaped::NoneYet,
-            // Stops are only reported to who asks for them, tracers apart.
+            // A thread that did not stop while somebody waited for it.
+            Ok(WaitStatus::PtraceEvent(thread, ..)) => outside::let_go(thread),
+            // Other stops are only reported to who asks for them.
             Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => return Reaped::NoChild,
         }

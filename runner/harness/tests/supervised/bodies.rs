@@ -4,6 +4,8 @@ use std::io;
 use std::process::Command;
 use std::time::Duration;
 
+mod locks;
+
 /// What the suite's hook says.
 pub(crate) fn describe(out: &mut dyn io::Write) -> io::Result<()> {
     writeln!(out, "root waits for leaf")?;
@@ -21,6 +23,81 @@ pub(crate) fn sleeps_for_ever() {
     loop {
         std::thread::sleep(Duration::from_secs(1000));
     }
+}
+
+/// What a child of a case does, which is this binary too.
+pub(crate) fn live_as_a_child() -> ! {
+    let sleeper = std::thread::Builder::new().name("sleeper".into());
+    sleeper.spawn(sleeps_for_ever).expect("a thread");
+    std::fs::write(go_file().with_file_name("child"), "").expect("written");
+    spins_in_a_child()
+}
+
+#[inline(never)]
+fn spins_in_a_child() -> ! {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+#[runner::test]
+fn waits_for_a_child() {
+    let mut child = Command::new("/proc/self/exe").env("CHILD", "").spawn().expect("this binary");
+    while !go_file().with_file_name("child").exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    println!("ready");
+    child.wait().expect("our own child");
+}
+
+#[runner::test]
+fn stops_itself() {
+    println!("ready");
+    nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP).expect("a signal to itself");
+    sleeps_for_ever();
+}
+
+#[runner::test]
+fn listens(case: runner::Case) {
+    let path = case.runtime_dir().expect("a folder").join("door");
+    let _listener = std::os::unix::net::UnixListener::bind(path).expect("bound");
+    println!("ready");
+    sleeps_for_ever();
+}
+
+/// One thread runs, one is in a system call that would tell.
+#[runner::test]
+fn minds_interruptions() {
+    std::thread::scope(|scope| {
+        let (begun_tx, begun_rx) = std::sync::mpsc::sync_channel(1);
+        scope.spawn(move || wait_without_interruption(&begun_tx));
+        begun_rx.recv().expect("the other thread");
+        println!("ready");
+        spins_until_let_go();
+    });
+}
+
+#[inline(never)]
+fn spins_until_let_go() {
+    while !go_file().exists() {
+        std::hint::spin_loop();
+    }
+}
+
+#[inline(never)]
+fn wait_without_interruption(begun_tx: &std::sync::mpsc::SyncSender<()>) {
+    use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent};
+    let epoll = Epoll::new(EpollCreateFlags::empty()).expect("an epoll");
+    begun_tx.send(()).expect("the body");
+    while !go_file().exists() {
+        let waited = epoll.wait(&mut [EpollEvent::empty()], 50_u8);
+        assert_eq!(waited, Ok(0), "interrupted");
+    }
+}
+
+fn go_file() -> std::path::PathBuf {
+    let folder = std::env::var("FOLDER").expect("set by the bench");
+    std::path::Path::new(&folder).join("go")
 }
 
 #[runner::test]
@@ -45,8 +122,7 @@ fn sleeps() {
 /// Until the test lets it go.
 fn wait() {
     println!("ready");
-    let folder = std::env::var("FOLDER").expect("set by the bench");
-    while !std::path::Path::new(&folder).join("go").exists() {
+    while !go_file().exists() {
         std::thread::sleep(Duration::from_millis(1));
     }
     println!("going");

@@ -16,6 +16,9 @@ fn main() -> ExitCode {
     if std::env::var_os(variable::ROLE).is_some() {
         return runner::harness!().describe(bodies::describe).main();
     }
+    if std::env::var_os("CHILD").is_some() {
+        bodies::live_as_a_child();
+    }
     let arguments = libtest_mimic::Arguments::from_args();
     let tests =
         [clocks::TESTS, hangs::TESTS, limits::TESTS].concat().into_iter().map(trial).collect();
