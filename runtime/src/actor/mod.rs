@@ -162,6 +162,14 @@ pub(crate) struct Ending {
     pub(crate) deadline: Instant,
 }
 
+impl Ending {
+    /// Told just now.
+    pub(crate) fn new(by: ActorId, within: Duration) -> Ending {
+        let now = Instant::now();
+        Ending { by, deadline: now.checked_add(within).unwrap_or(now) }
+    }
+}
+
 impl ThisActor {
     pub(crate) fn new(id: ActorId, vars: Vars, origin: Origin) -> Arc<ThisActor> {
         Arc::new(ThisActor {

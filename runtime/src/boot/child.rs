@@ -63,7 +63,7 @@ async fn live(boot: Boot) -> i32 {
     };
     let spec = match greet(&mut channel).await {
         Ok(spec) => *spec,
-        Err(reason) => return stop_short(channel, reason, None).await,
+        Err(reason) => return decline(channel, reason).await,
     };
     let upward = Line::new(spec.parent.clone(), channel.sender().clone(), Relation::Parent);
     let origin = Origin::Child {
@@ -79,20 +79,11 @@ async fn live(boot: Boot) -> i32 {
     let host = Rc::clone(reachable.host());
     let dialogues = Dialogues::new(Rc::clone(&host), Arc::clone(&upward), Exposure::default());
     let mut talk = Talk { channel, dialogues };
-    match prepare(&this, &mut talk, &spec.exposure, spec.state).await {
-        Ok((exposure, state)) => {
-            host.open(exposure, state);
-            say(&talk.channel, Message::Ready);
-            trace::emit(&this.id, trace::Step::Serving);
-            Serving { this, host, upward, talk, life: spec.life }.live().await
-        }
-        Err(reason) => {
-            // What a constructor started before it failed or was cut short.
-            this.scopes.end_all(ScopeEnd::Cancelled);
-            this.tasks.wait_idle().await;
-            root::release(&this);
-            stop_short(talk.channel, reason, unclaimed(&this)).await
-        }
+    let prepared = prepare(&this, &mut talk, &spec.exposure, spec.state).await;
+    let actor = Serving { this, host, upward, talk, life: spec.life };
+    match prepared {
+        Ok((exposure, state)) => actor.live(exposure, state).await,
+        Err(reason) => actor.stop_short(reason).await,
     }
 }
 
@@ -125,16 +116,17 @@ fn open(link: Link) -> io::Result<Channel> {
 
 /// Why an actor ends before it serves.
 enum Short {
-    Cancelled,
+    Cancelled(Ending),
     Failed(BootFailure),
-    Orphaned,
+    Orphaned(Ended),
 }
 
-async fn stop_short(channel: Channel, reason: Short, failure: Option<RemoteError>) -> i32 {
+/// There is no actor yet, so nothing of it has to end.
+async fn decline(channel: Channel, reason: Short) -> i32 {
     match reason {
-        Short::Cancelled => say_last(channel, Message::Farewell { failure }, DONE).await,
+        Short::Cancelled(_) => say_last(channel, Message::Farewell { failure: None }, DONE).await,
         Short::Failed(failure) => say_last(channel, Message::BootFailed(failure), FAILED).await,
-        Short::Orphaned => FAILED,
+        Short::Orphaned(_) => FAILED,
     }
 }
 
@@ -168,9 +160,13 @@ async fn greet(channel: &mut Channel) -> Result<Box<Spec>, Short> {
             }
             Ok(Message::Spec(spec)) => return Ok(spec),
             // It overtook the rest: the start was cancelled before it began here.
-            Ok(Message::CancelActor { .. }) => return Err(Short::Cancelled),
+            Ok(Message::CancelActor { by, within }) => {
+                return Err(Short::Cancelled(Ending::new(by, within)));
+            }
             Ok(other) => return Err(surprised(&format!("{other:?}"))),
-            Err(Closed::Ended) => return Err(Short::Orphaned),
+            Err(closed @ Closed::Ended) => {
+                return Err(Short::Orphaned(Ended::of_closed(&closed)));
+            }
             Err(closed) => return Err(surprised(&closed.to_string())),
         }
     }
@@ -223,9 +219,9 @@ async fn construct(
             }
         },
         received = talk.recv() => Err(match received {
-            Ok(Message::CancelActor { .. }) => Short::Cancelled,
+            Ok(Message::CancelActor { by, within }) => Short::Cancelled(Ending::new(by, within)),
             Ok(other) => surprised(&format!("{other:?}")),
-            Err(_) => Short::Orphaned,
+            Err(closed) => Short::Orphaned(Ended::of_closed(&closed)),
         }),
     }
 }
@@ -255,12 +251,33 @@ enum Step {
 }
 
 impl Serving {
-    async fn live(mut self) -> i32 {
+    async fn live(mut self, exposure: Exposure, state: Option<AnyState>) -> i32 {
+        self.host.open(exposure, state);
+        say(&self.talk.channel, Message::Ready);
+        trace::emit(&self.this.id, trace::Step::Serving);
         let code = match self.serve().await {
             Over::Done => self.wind_up().await,
             Over::Cancelled(ending) => self.tear_down(ending).await,
             Over::Orphaned(ended) => self.tear_down_orphaned(&ended).await,
         };
+        self.part(code).await
+    }
+
+    /// It never serves; but its constructor may have started what has to end first.
+    async fn stop_short(mut self, reason: Short) -> i32 {
+        let code = match reason {
+            Short::Cancelled(ending) => self.tear_down(ending).await,
+            Short::Orphaned(ended) => self.tear_down_orphaned(&ended).await,
+            Short::Failed(failure) => {
+                let _code = self.wind_up().await;
+                root::release(&self.this);
+                return say_last(self.talk.channel, Message::BootFailed(failure), FAILED).await;
+            }
+        };
+        self.part(code).await
+    }
+
+    async fn part(self, code: i32) -> i32 {
         let Serving { this, talk, .. } = self;
         root::release(&this);
         match code {
@@ -289,10 +306,7 @@ impl Serving {
         match received {
             Ok(Message::Dialogue(dialogue)) => self.talk.dialogues.on(dialogue),
             Ok(Message::CancelActor { by, within }) => {
-                return Step::Over(Over::Cancelled(Ending {
-                    by,
-                    deadline: Instant::now() + within,
-                }));
+                return Step::Over(Over::Cancelled(Ending::new(by, within)));
             }
             Ok(
                 Message::Hello { .. }

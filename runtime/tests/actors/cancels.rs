@@ -11,7 +11,10 @@ use crate::{Need, PATIENT};
 
 crate::cases![
     None => [a_healthy_tree_ends_by_asking],
-    None, BRIEF_ACK => [a_slow_clean_up_below_is_waited_for],
+    None, BRIEF_ACK => [
+        a_slow_clean_up_below_is_waited_for,
+        a_slow_clean_up_below_a_constructor_is_waited_for,
+    ],
     Some(Need::Process), BRIEF_ACK => [
         a_spinning_actor_is_terminated,
         a_spinning_leaf_does_not_cost_its_healthy_parent_its_life,
@@ -139,6 +142,32 @@ async fn a_healthy_tree_ends_by_asking() -> runtime::Result<()> {
 
 async fn a_slow_clean_up_below_is_waited_for() -> runtime::Result<()> {
     cancelled::<above_a_slow_one>().await
+}
+
+/// Its constructor has an actor below it, and does not end.
+struct Unfinished;
+
+#[runtime::actor]
+impl Unfinished {
+    async fn new(gate: PathBuf) -> runtime::Result<Unfinished> {
+        nursery(async |n| {
+            n.run_in_actor::<end_slowly>("slow", (gate,)).await?;
+            std::future::pending().await
+        })
+        .await
+    }
+
+    async fn never(&self) {}
+}
+
+async fn a_slow_clean_up_below_a_constructor_is_waited_for() -> runtime::Result<()> {
+    let (n, gate) = (Nursery::open()?, Gate::closed());
+    tokio::select! {
+        _ = n.start::<Unfinished>("unfinished").with((gate.path(),)) => panic!("it is never ready"),
+        () = gate.open_for(1) => {}
+    }
+    // Nobody was forced, and none is left.
+    n.join().await
 }
 
 async fn a_spinning_actor_is_terminated() -> runtime::Result<()> {
