@@ -13,6 +13,7 @@
 //! spawn       how a child comes to be, per backend; knows no protocol
 //! error       what can go wrong, as values
 //! variables   typed values handed down the tree
+//! log         what of that is logged, and in which spans
 //! trace       the point that every change of an actor's state passes
 //! msg         what parent and child say to each other, as bytes
 //! ipc         channels; knows no process
@@ -35,6 +36,7 @@ mod context;
 mod error;
 mod ipc;
 mod line;
+mod log;
 mod msg;
 mod rpc;
 mod scope;

@@ -15,9 +15,9 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::Duration;
 
-use crate::actor;
 use crate::error::{ActorId, Rung, StartStep};
 use crate::spawn::Exit;
+use crate::{actor, log};
 
 /// What takes the transitions.
 ///
@@ -156,6 +156,7 @@ pub(crate) fn emit(about: &ActorId, step: Step<'_>) {
     if !LISTENER.load(Ordering::Relaxed).is_null() {
         tell(about, step);
     }
+    log::transition(about, step);
 }
 
 /// Tells that a task waits for `about`, and when the guard is dropped, that it no longer does.

@@ -28,7 +28,7 @@ use crate::error::{ActorId, Error, Result};
 use crate::line::Line;
 use crate::msg::{Message, Timings, Vars};
 use crate::spawn::Backend;
-use crate::trace;
+use crate::{log, trace};
 
 /// The actor around the caller.
 ///
@@ -173,10 +173,10 @@ impl Ending {
 impl ThisActor {
     pub(crate) fn new(id: ActorId, vars: Vars, origin: Origin) -> Arc<ThisActor> {
         Arc::new(ThisActor {
-            id,
             vars,
             origin,
-            tasks: Tasks::default(),
+            tasks: Tasks::new(log::actor(&id)),
+            id,
             scopes: Scopes::default(),
             lifetime: Lifetime::default(),
             ending: Mutex::default(),

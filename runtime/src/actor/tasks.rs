@@ -5,12 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tracing::Span;
+
+use crate::log;
 
 /// Counts the tasks that run and wakes who waits for the last of them. The atomics are for the type's sake: an actor's tasks
 /// run on one thread.
-#[derive(Default)]
 pub(crate) struct Tasks {
     shared: Arc<Shared>,
+    /// Their log records are their actor's.
+    span: Span,
 }
 
 #[derive(Default)]
@@ -20,6 +24,15 @@ struct Shared {
 }
 
 impl Tasks {
+    pub(crate) fn new(span: Span) -> Tasks {
+        Tasks { shared: Arc::default(), span }
+    }
+
+    /// In which the actor's own work runs too.
+    pub(crate) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
     /// Starts `future` on this actor's thread.
     ///
     /// # Panics
@@ -27,7 +40,7 @@ impl Tasks {
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) -> AbortHandle {
         let running = Running::new(&self.shared);
         // Moved once, here: on its way into a task it would be copied from frame to frame.
-        let future = Box::pin(future);
+        let future = Box::pin(log::within(self.span(), future));
         tokio::task::spawn_local(async move {
             let _running = running;
             future.await;

@@ -20,6 +20,7 @@ use crate::actor::{self, Ending, Origin, ScopeEnd, ThisActor};
 use crate::error::{ActorId, Error, RemoteError, Teardown};
 use crate::ipc::{Channel, Closed, MemoryEnd};
 use crate::line::{End, Ended, Line, Relation};
+use crate::log;
 use crate::msg::{BootFailure, Life, Message, PROTOCOL, Payload, Spec};
 use crate::rpc::{self, AnyState, Dialogues, Exposure, Host, catch, find, install_hook};
 use crate::spawn::{Boot, Exit, Link};
@@ -78,13 +79,10 @@ async fn live(boot: Boot) -> i32 {
     call_start_hook(&this.id);
     let host = Rc::clone(reachable.host());
     let dialogues = Dialogues::new(Rc::clone(&host), Arc::clone(&upward), Exposure::default());
-    let mut talk = Talk { channel, dialogues };
-    let prepared = prepare(&this, &mut talk, &spec.exposure, spec.state).await;
+    let talk = Talk { channel, dialogues };
+    let span = this.tasks.span();
     let actor = Serving { this, host, upward, talk, life: spec.life };
-    match prepared {
-        Ok((exposure, state)) => actor.live(exposure, state).await,
-        Err(reason) => actor.stop_short(reason).await,
-    }
+    log::within(span, actor.begin(&spec.exposure, spec.state)).await
 }
 
 /// The parent's channel and what is said over it.
@@ -226,7 +224,7 @@ async fn construct(
     }
 }
 
-/// An actor that serves.
+/// An actor whose parent has said what it is to be.
 struct Serving {
     this: Arc<ThisActor>,
     host: Rc<Host>,
@@ -251,6 +249,17 @@ enum Step {
 }
 
 impl Serving {
+    async fn begin(
+        mut self,
+        exposure: &[Cow<'static, str>],
+        state: Option<(Cow<'static, str>, Payload)>,
+    ) -> i32 {
+        match prepare(&self.this, &mut self.talk, exposure, state).await {
+            Ok((exposure, state)) => self.live(exposure, state).await,
+            Err(reason) => self.stop_short(reason).await,
+        }
+    }
+
     async fn live(mut self, exposure: Exposure, state: Option<AnyState>) -> i32 {
         self.host.open(exposure, state);
         say(&self.talk.channel, Message::Ready);

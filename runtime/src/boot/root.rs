@@ -15,6 +15,7 @@ use super::interrupt::Interrupts;
 use super::program::{call_start_hook, is_initialised};
 use crate::actor::{self, Ending, Origin, ScopeEnd, ThisActor, collect, in_place};
 use crate::error::{ActorId, Error, Result};
+use crate::log;
 use crate::msg::{Timings, Vars};
 use crate::rpc::{self, Exposes, Host, Panic, catch, catch_call};
 use crate::spawn::{Backend, UnknownBackend};
@@ -99,7 +100,8 @@ pub fn block_on_root<F: Future>(config: RootConfig, body: F) -> Result<F::Output
     let reachable = rpc::enter(Arc::clone(&this));
     reachable.host().open(exposure, None);
     call_start_hook(&this.id);
-    let outcome = scheduler.block_on(live(&this, reachable.host(), body));
+    let outcome =
+        scheduler.block_on(log::within(this.tasks.span(), live(&this, reachable.host(), body)));
     release(&this);
     scheduler.shutdown_background();
     for failure in this.take_unclaimed() {

@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::function::{Exposure, Running};
+use super::function::{Exposure, Running, shown};
 use super::host::{Host, Served, Table, cancel_all};
 use super::panic::{Panic, catch};
 use crate::actor::collect;
 use crate::error::{ActorId, Error, RemoteError};
 use crate::line::{Cut, Ended, Last, Line, NoValue, Strand};
+use crate::log;
 use crate::msg::{Dialogue, Failure, Life, Payload, Side, Terms};
 
 /// All dialogues of one channel.
@@ -105,7 +106,7 @@ impl Server {
             found.entry.begin(found.state.as_ref(), args, form).ok_or(Failure::NotExposed)
         });
         match begun {
-            Ok(running) => self.run_call(id, running),
+            Ok(running) => self.run_call(id, log::in_call(shown(function), id, running)),
             Err(failure) => self.refuse(id, failure),
         }
     }
@@ -126,7 +127,9 @@ impl Server {
             running.map(|running| (strand, running)).ok_or(Failure::NotExposed)
         });
         match begun {
-            Ok((strand, running)) => self.run_context(strand, running),
+            Ok((strand, running)) => {
+                self.run_context(strand, log::in_context(shown(function), id, running));
+            }
             Err(failure) => self.refuse(id, failure),
         }
     }

@@ -22,6 +22,7 @@ use super::supervisor::{Answer, ChildSpec, Entry, Request, Roster, Supervisor, r
 use crate::actor::ThisActor;
 use crate::error::{ActorId, Death, Error, GaveUp, Result, Teardown};
 use crate::line::{Bond, End, Ended, Line, Manner, Order, Post};
+use crate::log;
 use crate::rpc::catch_call;
 
 /// Supervises the children of one supervisor.
@@ -275,7 +276,9 @@ impl Crew {
             Some(error) if self.plan.is_ending() => self.failures.push(error),
             failure => member.last = failure,
         }
-        self.roster.note(Death { child: member.post.actor.clone(), incarnation, cause });
+        let death = Death { child: member.post.actor.clone(), incarnation, cause };
+        log::death(&death);
+        self.roster.note(death);
     }
 
     fn on_ordered(&mut self, order: Order) {
@@ -396,13 +399,15 @@ impl Crew {
 
     fn gave_up(&mut self, key: Key) -> Error {
         let Some(member) = self.members.get_mut(&key) else { return unheard() };
-        Error::GaveUp(Box::new(GaveUp {
+        let gave_up = GaveUp {
             child: member.post.actor.clone(),
             at_most: self.limit.at_most,
             within: self.limit.within,
             history: self.roster.history(),
             last: member.last.take(),
-        }))
+        };
+        log::gave_up(&gave_up);
+        Error::GaveUp(Box::new(gave_up))
     }
 }
 

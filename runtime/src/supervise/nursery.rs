@@ -13,6 +13,7 @@ use super::supervisor::{Roster, Supervised, Supervisor};
 use crate::actor::{self, Remnant, Scope, ScopeEnd, ThisActor, collect, in_place, leave};
 use crate::error::{ActorId, Error, Result};
 use crate::line::{Bond, Line, Manner, Order};
+use crate::log;
 use crate::rpc::{Actor, Function};
 use crate::trace::{self, Wait};
 
@@ -416,6 +417,14 @@ impl Core {
         std::mem::take(&mut self.lock().failures).into_values().flatten().collect()
     }
 
+    /// That it is open, with children that live, at the end of its actor.
+    fn tell_kept(&self) {
+        let state = self.lock();
+        if matches!(state.phase, Phase::Open) && !state.living.is_empty() {
+            log::kept(state.living.len());
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -424,7 +433,7 @@ impl Core {
 impl Scope for Core {
     fn end_with_actor(&self, how: ScopeEnd) {
         match how {
-            ScopeEnd::Cancelled => {}
+            ScopeEnd::Cancelled => self.tell_kept(),
             ScopeEnd::Killed => self.end_children(&self.this.id, Manner::Kill),
         }
         self.disown();

@@ -11,6 +11,7 @@ mod deaths;
 mod gate;
 mod interrupts;
 mod lifetimes;
+mod logs;
 mod nurseries;
 mod orphans;
 mod scopes;
@@ -81,6 +82,9 @@ fn main() -> ExitCode {
     if std::env::var_os(transitions::SWITCH).is_some() {
         runtime::trace::install(transitions::print);
     }
+    if std::env::var_os(logs::SWITCH).is_some() {
+        logs::install();
+    }
     runtime::divert();
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
@@ -89,6 +93,7 @@ fn main() -> ExitCode {
         ["--interrupted", backend, ..] => {
             run(backend, interrupts::LONG, || Box::pin(interrupts::live()))
         }
+        ["--logged", backend] => run(backend, logs::TIMINGS, || Box::pin(logs::live())),
         ["--traced", backend] => run(backend, PATIENT, || Box::pin(transitions::live())),
         _ => libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
     }
@@ -117,6 +122,7 @@ fn trials() -> Vec<Trial> {
     let mut trials = orphans::trials();
     trials.extend(transitions::trials());
     trials.extend(interrupts::trials());
+    trials.extend(logs::trials());
     for Case { name, needs, .. } in all_cases() {
         for backend in Backend::ALL {
             if needs.is_none_or(|need| need.is_met_by(backend)) {
