@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::function::{Exposure, Running, shown};
+use super::function::{Exposure, Running};
 use super::host::{Host, Served, Table, cancel_all};
 use super::panic::{Panic, catch};
 use crate::actor::collect;
 use crate::error::{ActorId, Error, RemoteError};
 use crate::line::{Cut, Ended, Last, Line, NoValue, Strand};
 use crate::log;
-use crate::msg::{Dialogue, Failure, Life, Payload, Side, Terms};
+use crate::msg::{Dialogue, Failure, Life, Payload, Side, Terms, shown};
 
 /// All dialogues of one channel.
 pub(crate) struct Dialogues {
