@@ -10,7 +10,7 @@ use runner_core::memory::Memory;
 use runner_core::protocol::{Attempt, Done};
 use runner_supervisor::{FirstProcess, Terminal};
 
-use super::{Contain, code, terminal};
+use super::{Contain, code};
 
 /// A command that is executed once.
 pub(super) struct Executed {
@@ -40,10 +40,6 @@ impl FirstProcess for Executed {
     }
 
     fn run(&self, attempt: Attempt, memory: &'static Memory) -> ! {
-        match self.terminal {
-            Terminal::Shared => terminal::take_for_this_process(),
-            Terminal::None => {}
-        }
         let error = self.command(&attempt).exec();
         let name = self.contain.command.first().map(|name| name.display().to_string());
         let message = format!("cannot execute {}: {error}", name.unwrap_or_default());

@@ -7,9 +7,9 @@
 use std::fs::File;
 use std::io::{self, IsTerminal};
 
-use nix::sys::signal::{SigSet, Signal};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
-use nix::unistd::{Pid, getpgrp, getpid, tcgetpgrp, tcsetpgrp};
+use nix::unistd::{getpgrp, getpid, tcgetpgrp};
+use runner_supervisor::set_foreground;
 
 use super::TakeTerminal;
 
@@ -39,7 +39,7 @@ impl Terminal {
     /// Makes this process's group the foreground job again.
     pub(super) fn take_back(&self) {
         // It may be gone: then nobody needs it.
-        let _ = set_foreground(&self.tty, getpgrp());
+        let _ = set_foreground(getpgrp());
     }
 
     /// Undoes what a program did that could not do so itself.
@@ -50,24 +50,6 @@ impl Terminal {
     }
 }
 
-/// Makes the calling process's group, which is new, the foreground job.
-pub(super) fn take_for_this_process() {
-    if let Ok(tty) = open() {
-        let _ = set_foreground(&tty, getpgrp());
-    }
-}
-
 fn open() -> io::Result<File> {
     File::options().read(true).write(true).open("/dev/tty")
-}
-
-/// Somebody who is not the foreground job would be stopped for trying (`tcsetpgrp(3)`), unless
-/// SIGTTOU is blocked.
-fn set_foreground(tty: &File, group: Pid) -> nix::Result<()> {
-    let mut stops = SigSet::empty();
-    stops.add(Signal::SIGTTOU);
-    let before = stops.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
-    let result = tcsetpgrp(tty, group);
-    before.thread_set_mask()?;
-    result
 }

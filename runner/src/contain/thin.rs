@@ -295,13 +295,13 @@ impl<'a> Thin<'a> {
 
     fn finish(&mut self, facts: &Facts) -> Ending {
         let verdict::Verdict { ending, words } = judge(facts, self.asked, self.contain.leak);
+        if let (Some(terminal), Some(_)) = (&self.terminal, facts.stopped) {
+            terminal.restore_modes();
+        }
         if let Some(hang) = &facts.hang {
             self.report(hang);
         }
         words.iter().for_each(|line| say(line));
-        if let (Some(terminal), Some(_)) = (&self.terminal, facts.stopped) {
-            terminal.restore_modes();
-        }
         self.dismiss();
         ending
     }

@@ -49,6 +49,7 @@ mod outside;
 mod redirect;
 mod serve;
 mod subtree;
+mod terminal;
 
 use std::os::fd::RawFd;
 
@@ -58,6 +59,7 @@ use runner_core::protocol::Attempt;
 pub use fork::inherited;
 pub use launch::Launch;
 pub use serve::{fork_supervisor, serve};
+pub use terminal::set_foreground;
 
 /// What a supervisor's attempts have to do with the terminal of whoever started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

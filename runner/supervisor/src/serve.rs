@@ -30,7 +30,7 @@ use crate::life::{Action, Input, Life};
 use crate::outside::Manner;
 use crate::redirect::Redirect;
 use crate::subtree::{self, Reaped, StoppedTree};
-use crate::{FirstProcess, Terminal, fork};
+use crate::{FirstProcess, Terminal, fork, terminal};
 
 /// How long who asks what an attempt is doing waits for the suite's hook.
 const DESCRIPTION_PATIENCE: Duration = Duration::from_millis(200);
@@ -263,6 +263,9 @@ impl<F: FirstProcess> Supervisor<F> {
     /// process group of its own, no signal blocked, none of the supervisor's fds.
     fn leave(&self, attempt: &Attempt, redirect: Option<&Redirect>) {
         let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+        if self.first.terminal() == Terminal::Shared {
+            let _ = terminal::set_foreground(Pid::this());
+        }
         let _ = prctl::set_pdeathsig(Signal::SIGKILL);
         let _ = prctl::set_name(c"case");
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
@@ -352,7 +355,12 @@ impl<F: FirstProcess> Supervisor<F> {
                 self.input(running, Input::Pause);
                 self.say(&FromSupervisor::Paused);
             }
-            ToSupervisor::Resume => self.input(running, Input::Resume),
+            ToSupervisor::Resume => {
+                self.input(running, Input::Resume);
+                if self.shares_terminal(running) {
+                    terminal::go_on(running.first);
+                }
+            }
             ToSupervisor::Inspect => self.inspect(running),
             // One attempt at a time, one greeting: a peer that does otherwise is not served.
             ToSupervisor::Start(_) | ToSupervisor::Hello { .. } => {}
@@ -366,10 +374,22 @@ impl<F: FirstProcess> Supervisor<F> {
                     self.input(running, Input::FirstEnded(end));
                 }
                 Reaped::Child(..) => {}
-                Reaped::NoneYet => return,
+                Reaped::NoneYet => return self.look_at_stops(running),
                 Reaped::NoChild => return self.input(running, Input::Clear),
             }
         }
+    }
+
+    /// A first process that was stopped as a job is: whoever plays the runner stops too.
+    fn look_at_stops(&mut self, running: &mut Running) {
+        if self.shares_terminal(running) && terminal::has_stopped(running.first) {
+            self.told(running, &ToSupervisor::Pause);
+        }
+    }
+
+    /// Whether the first process lives and may be the foreground job.
+    fn shares_terminal(&self, running: &Running) -> bool {
+        self.first.terminal() == Terminal::Shared && running.life.end().is_none()
     }
 
     fn input(&mut self, running: &mut Running, input: Input) {
