@@ -231,7 +231,6 @@ fn sigterm_is_answered_with_a_report_and_a_killed_group_takes_everything_along()
 }
 
 #[test]
-#[ignore = "supervisors do not answer yet"]
 fn a_look_disturbs_nobody() {
     let mut contained = contain(&[], "echo ready; read line; exit 5");
     contained.until_said("ready\n");
