@@ -22,6 +22,7 @@ mod error_types;
 mod every_point;
 mod faults;
 mod hygiene;
+mod interrupts;
 mod local;
 mod mechanisms;
 mod output;
