@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use runner::{Case, TestResult};
-use runtime::{CallError, Error, Exit, Nursery, Portal};
+use runtime::{CallError, Context, Error, Exit, Nursery, Portal, Sender};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
@@ -213,6 +213,129 @@ async fn a_one_shot_that_exits_with_3_fails_its_nursery(case: Case) -> TestResul
 #[runner::test]
 async fn a_one_shot_that_exits_with_0_fails_its_nursery(case: Case) -> TestResult {
     one_shot(&case, Death::Exits(0)).await
+}
+
+/// Says that it is there, and waits.
+#[runtime::context]
+async fn linger(cx: Context<(), u32, u32>, gate: PathBuf) -> runtime::Result<()> {
+    let _cx = cx.started(()).await?;
+    gate::arrive(&gate).map_err(Error::user)?;
+    std::future::pending().await
+}
+
+/// The same before it has started.
+#[runtime::context]
+async fn linger_before_the_start(cx: Context<()>, gate: PathBuf) -> runtime::Result<()> {
+    let _cx = cx;
+    gate::arrive(&gate).map_err(Error::user)?;
+    std::future::pending().await
+}
+
+/// Sends a few items, and waits.
+#[runtime::stream]
+async fn trickle(out: Sender<u32>, gate: PathBuf) -> runtime::Result<()> {
+    for item in 0..10 {
+        out.send(item).await?;
+    }
+    gate::arrive(&gate).map_err(Error::user)?;
+    std::future::pending().await
+}
+
+/// What of a context waits for the actor that dies.
+#[derive(Clone, Copy, Debug)]
+enum Waits {
+    ForStarted,
+    ForResult,
+    ForItem,
+    ForCredit,
+    /// The body waits for something else: it is cut.
+    InBody,
+    OneWay,
+}
+
+async fn wait_in_a_context(
+    mortal: &Portal,
+    waits: Waits,
+    gate: PathBuf,
+) -> Result<(), CallError<Error>> {
+    let linger = |gate| mortal.context::<linger>((gate,));
+    match waits {
+        Waits::ForStarted => {
+            mortal.context::<linger_before_the_start>((gate,)).open(async |_| Ok(())).await
+        }
+        Waits::ForResult => linger(gate).open(async |cx| Ok(cx.result().await?)).await,
+        Waits::ForItem => {
+            let opened = linger(gate).open(async |cx| cx.open_stream()?.recv().await.map(drop));
+            opened.await
+        }
+        Waits::ForCredit => {
+            let opened = linger(gate).open(async |cx| {
+                let stream = cx.open_stream()?;
+                loop {
+                    stream.send(1).await?;
+                }
+            });
+            opened.await
+        }
+        Waits::InBody => linger(gate).open(async |_| std::future::pending().await).await,
+        Waits::OneWay => {
+            let mut items = mortal.stream::<trickle>((gate,)).await?;
+            while items.recv().await?.is_some() {}
+            Ok(())
+        }
+    }
+}
+
+/// However a context waits for an actor that dies, it is told how, soon; and so is the nursery.
+async fn in_a_context(case: &Case, death: Death) -> TestResult {
+    for waits in [
+        Waits::ForStarted,
+        Waits::ForResult,
+        Waits::ForItem,
+        Waits::ForCredit,
+        Waits::InBody,
+        Waits::OneWay,
+    ] {
+        let mut gate = Gate::closed(case, &format!("gate-{waits:?}"))?;
+        let path = gate.path();
+        let n = Nursery::open()?;
+        let mortal = n.actor("mortal").expose::<pid>().expose::<crash>().expose::<exit_with>();
+        let mortal = mortal.expose::<linger>().expose::<linger_before_the_start>();
+        let mortal = mortal.expose::<trickle>().await?;
+        let (outcome, died) = tokio::join!(wait_in_a_context(&mortal, waits, path), async {
+            gate.arrived(1).await?;
+            let started = Instant::now();
+            death.comes_to(&mortal).await?;
+            mortal.wait_ended().await;
+            TestResult::Ok(started.elapsed())
+        });
+        assert!(is_death(&outcome, death), "{waits:?}: {outcome:?}");
+        let took = died?;
+        assert!(took < SOON, "{waits:?} took {took:?}");
+        let error = n.join().await.expect_err("a daemon died");
+        assert_eq!(shape::of(&error), format!("mortal†{}", death.exit()), "{waits:?}");
+    }
+    Ok(())
+}
+
+#[runner::test]
+async fn a_context_with_who_is_killed_is_told(case: Case) -> TestResult {
+    in_a_context(&case, Death::Killed).await
+}
+
+#[runner::test]
+async fn a_context_with_who_crashes_is_told(case: Case) -> TestResult {
+    in_a_context(&case, Death::Crashes).await
+}
+
+#[runner::test]
+async fn a_context_with_who_exits_with_3_is_told(case: Case) -> TestResult {
+    in_a_context(&case, Death::Exits(3)).await
+}
+
+#[runner::test]
+async fn a_context_with_who_exits_with_0_is_told(case: Case) -> TestResult {
+    in_a_context(&case, Death::Exits(0)).await
 }
 
 /// What was never answered was not done: the actor dies in the midst of never yielding.

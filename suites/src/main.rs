@@ -17,7 +17,9 @@ mod points;
 mod process;
 mod shape;
 
+mod broadcast;
 mod cancellation;
+mod context_streams;
 mod error_types;
 mod every_point;
 mod faults;
@@ -25,8 +27,10 @@ mod hygiene;
 mod interrupts;
 mod local;
 mod mechanisms;
+mod one_way;
 mod output;
 mod parent_death;
+mod payload_types;
 mod remote_errors;
 mod root;
 mod rpc;
@@ -34,9 +38,11 @@ mod runtime;
 mod schedules;
 mod scopes;
 mod spawning;
+mod streaming;
 mod supervision;
 mod task_start;
 mod tree_output;
+mod two_way;
 
 use std::process::ExitCode;
 

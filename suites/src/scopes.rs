@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use runner::{Case, TestResult};
 use runtime::{
-    CancelScope, Error, Nursery, Portal, Rung, fail_after, move_on_after, shield, spawn,
+    CallError, CancelScope, Error, Nursery, Portal, Rung, fail_after, move_on_after, shield, spawn,
 };
 use tokio::sync::oneshot;
 
@@ -69,7 +69,7 @@ async fn what_ends_in_time_has_its_value_and_what_does_not_is_told_apart() -> Te
         let actor = n.actor("actor").expose::<pid>().expose::<refuse>().await?;
         assert!(move_on_after(LONG, actor.call::<pid>(())).await?.is_some());
         let refused = fail_after(LONG, actor.call::<refuse>((1,))).await?;
-        assert_eq!(refused.err().and_then(|error| error.returned()), Some(Refused(1)));
+        assert_eq!(refused.err().and_then(CallError::returned), Some(Refused(1)));
         let limit = Duration::from_millis(5);
         assert_eq!(move_on_after(limit, std::future::pending::<()>()).await?, None);
         match fail_after(limit, std::future::pending::<()>()).await {
