@@ -160,6 +160,13 @@ pub struct RunFlags {
     /// What it means that a case passed but left processes
     #[arg(long, value_name = "MEANING")]
     leak: Option<LeakFlag>,
+    /// Run the one selected case under this debugger, with the terminal, without clocks and capture
+    #[arg(
+        long,
+        value_name = "CMD",
+        conflicts_with_all = ["test_threads", "capture", "no_capture", "max_fail"]
+    )]
+    pub debugger: Option<String>,
     /// Do not read keys: `t` shows what everything is doing that runs, Enter how far the run is
     #[arg(long)]
     no_input_handler: bool,

@@ -12,6 +12,7 @@ pub mod catalogue;
 pub mod choice;
 pub mod cli;
 pub mod contain;
+pub mod debugger;
 pub mod discover;
 pub mod durations;
 pub mod execute;

@@ -12,6 +12,7 @@ use runner_core::diagnostic::{Diagnostic, Style};
 use runner_core::event::{EVENT_VERSION, Event};
 use runner_core::expand::{Case, Plan};
 use runner_core::manifest::{CaptureMode, Manifest};
+use runner_core::run_folder::RunFolder;
 
 use crate::again::Again;
 use crate::cargo::Workspace;
@@ -25,7 +26,7 @@ use crate::headroom::{self, Proposal, Signs};
 use crate::keys::KeySource;
 use crate::report::{Context, Reporter, Tally, View};
 use crate::store::{KEEP, Log, Store, StoreError};
-use crate::{catalogue, contain, triage};
+use crate::{catalogue, contain, debugger, triage};
 
 /// Room for the captured output of one attempt.
 const CAPTURE_LIMIT_BYTES: usize = 16 << 20;
@@ -72,9 +73,34 @@ fn run(flags: &RunFlags) -> Result<Exit, Failure> {
         tell_nothing_runs(&found.cases);
         return Ok(faults.unless(Exit::NoTests));
     }
+    if let Some(debugger) = &flags.debugger {
+        return debug(debugger, &found, flags.seed.unwrap_or_else(random));
+    }
     let bounds = choice.bounds(&manifest, flags);
     let again = Again::new(&manifest, found.shared_ids.clone());
     recorded(flags, &choice, &store, found, (bounds, again), faults)
+}
+
+/// The one selected case, under a debugger.
+fn debug(debugger: &str, found: &Discovered, seed: u64) -> Result<Exit, Failure> {
+    let mut to_run = found.cases.iter().filter(|case| case.plan == Plan::Run);
+    let (Some(case), None) = (to_run.next(), to_run.next()) else {
+        let message = "a debugger takes one case: name it by its whole id";
+        return Err(Failure::because(Exit::Usage, message));
+    };
+    let Some(binary) = found.binaries.iter().find(|binary| binary.name == case.suite) else {
+        return Err(Failure::because(Exit::List, format!("no binary for suite {}", case.suite)));
+    };
+    let folder = RunFolder::create().map_err(|error| no_run(&error))?;
+    let place = debugger::Place { temp_dir: folder.path().join("1"), seed };
+    let ending = contain::contain(&debugger::contained(debugger, case, binary, place));
+    if let Err(error) = folder.remove() {
+        warn(format!("cannot remove {}: {error}", folder.path().display()));
+    }
+    Ok(match ending {
+        contain::Ending::Code(0) => Exit::Success,
+        contain::Ending::Code(_) | contain::Ending::Signal(_) => Exit::TestFailure,
+    })
 }
 
 fn list(flags: &ListFlags) -> Result<Exit, Failure> {

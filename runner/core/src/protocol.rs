@@ -41,6 +41,8 @@ pub mod variable {
     pub const CONTROL: &str = "RUNNER_CONTROL_FD";
     /// Number of the inherited memory file that holds the slot's attempt memory.
     pub const MEMORY: &str = "RUNNER_MEMORY_FD";
+    /// An [`super::Attempt`] as JSON, for [`super::role::CASE`].
+    pub const CASE: &str = "RUNNER_CASE";
     /// Where an exec'd process of the same binary finds the attempt's memory.
     pub const CAPTURE: &str = "RUNNER_CAPTURE";
     /// The manifest to use instead of the one found upwards from the package.
@@ -55,6 +57,8 @@ pub mod role {
     pub const LIST: &str = "list";
     /// Serve attempts over the control socket.
     pub const SUPERVISOR: &str = "supervisor";
+    /// Run one case in this very process, for a debugger.
+    pub const CASE: &str = "case";
 }
 
 /// What a suite binary prints about itself when asked to list.

@@ -11,7 +11,7 @@ use std::process;
 use std::thread;
 
 use runner_core::memory::Memory;
-use runner_core::protocol::{Attempt, Capture, Done, variable};
+use runner_core::protocol::{Attempt, Capture, Done, Work, variable};
 use runner_core::report::BODY_THREAD;
 
 use crate::case::{Case, SkipRequest, chain_of};
@@ -29,15 +29,42 @@ pub(crate) fn run(
     owner: Option<&capture::Owner>,
     hooks: &Hooks,
 ) -> ! {
-    enter(&attempt, memory, owner);
-    let watch = watchdog::Watch { memory, deadline: attempt.clocks.deadline, hook: hooks.describe };
-    let done = match registry::find(test) {
-        None => Done::NotSetUp { message: format!("no test {test} in this binary") },
-        Some(test) => guarded(test, &Case::new(attempt, memory), hooks, || watchdog::start(watch)),
-    };
+    let done = done(test, attempt, memory, owner, hooks);
     let code = exit_code(&done);
     memory.finish(&done);
     process::exit(code)
+}
+
+/// Runs a case where nobody but a person waits for its *done*, and ends the process.
+pub(crate) fn run_alone(attempt: Attempt, memory: &'static Memory, hooks: &Hooks) -> ! {
+    let done = match &attempt.work {
+        Work::Test { name } => done(&name.clone(), attempt, memory, None, hooks),
+        Work::Program(_) => {
+            Done::NotSetUp { message: "a program is no case of this binary".into() }
+        }
+    };
+    match &done {
+        // A panic has told itself.
+        Done::Passed | Done::Panicked { .. } => {}
+        Done::Failed { message } | Done::NotSetUp { message } => eprintln!("error: {message}"),
+        Done::Skipped { reason } => eprintln!("skipped: {reason}"),
+    }
+    process::exit(exit_code(&done))
+}
+
+fn done(
+    test: &str,
+    attempt: Attempt,
+    memory: &'static Memory,
+    owner: Option<&capture::Owner>,
+    hooks: &Hooks,
+) -> Done {
+    enter(&attempt, memory, owner);
+    let watch = watchdog::Watch { memory, deadline: attempt.clocks.deadline, hook: hooks.describe };
+    match registry::find(test) {
+        None => Done::NotSetUp { message: format!("no test {test} in this binary") },
+        Some(test) => guarded(test, &Case::new(attempt, memory), hooks, || watchdog::start(watch)),
+    }
 }
 
 /// The working directory, the environment and the capture of an attempt.

@@ -44,7 +44,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
 use runner_core::memory::Memory;
-use runner_core::protocol::{role, variable};
+use runner_core::protocol::{Attempt, role, variable};
 
 use forked::ForkedCase;
 
@@ -177,9 +177,8 @@ impl Harness {
         match std::env::var(variable::ROLE) {
             Ok(value) if value == role::LIST => list(&self.target),
             Ok(value) if value == role::SUPERVISOR => supervise(hooks),
-            Ok(value) => {
-                failure(&format!("{} is neither list nor supervisor: {value}", variable::ROLE))
-            }
+            Ok(value) if value == role::CASE => debug(hooks),
+            Ok(value) => failure(&format!("{} is no role: {value}", variable::ROLE)),
             Err(_) => face::run(&self.target, hooks),
         }
     }
@@ -223,9 +222,25 @@ fn supervise(hooks: &'static Hooks) -> ExitCode {
     }
 }
 
+/// One case in this very process, which a debugger has started.
+fn debug(hooks: &'static Hooks) -> ExitCode {
+    let told = std::env::var(variable::CASE).unwrap_or_default();
+    let attempt: Attempt = match serde_json::from_str(&told) {
+        Ok(attempt) => attempt,
+        Err(error) => return failure(&format!("{} is no attempt: {error}", variable::CASE)),
+    };
+    let memory = match Memory::create(0) {
+        Ok(memory) => &*Box::leak(Box::new(memory)),
+        Err(error) => return failure(&format!("no attempt memory can be made: {error}")),
+    };
+    forget_role();
+    memory.begin();
+    attempt::run_alone(attempt, memory, hooks)
+}
+
 /// A test that starts this binary again must not get a supervisor.
 fn forget_role() {
-    for name in [variable::ROLE, variable::CONTROL, variable::MEMORY] {
+    for name in [variable::ROLE, variable::CONTROL, variable::MEMORY, variable::CASE] {
         attempt::forget_variable(name);
     }
 }
