@@ -15,6 +15,7 @@
 //! variables   typed values handed down the tree
 //! log         what of that is logged, and in which spans
 //! trace       the point that every change of an actor's state passes
+//! parcel      descriptors on their way with a value
 //! msg         what parent and child say to each other, as bytes
 //! ipc         channels; knows no process
 //! line        what there is between this actor and another: calls in flight, the other's end
@@ -38,6 +39,7 @@ mod ipc;
 mod line;
 mod log;
 mod msg;
+mod parcel;
 mod rpc;
 mod scope;
 mod stream;

@@ -9,13 +9,16 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ActorId, RemoteError};
-use crate::spawn::Backend;
+use crate::parcel::{self, MOST_ENDS};
+use crate::spawn::{Backend, Link};
 use crate::variables::Variables;
 
 /// The version of this file. A peer with another is refused.
@@ -76,6 +79,8 @@ pub(crate) enum Dialogue {
     CancelContext { id: u64, by: ActorId },
     /// To the opener: [`Dialogue::CancelContext`] was read.
     CancelHeard { id: u64 },
+    /// Somebody was given a portal to the actor this is said to: that end of the channel between the two.
+    Introduce { end: End },
 }
 
 /// An end of a context.
@@ -109,6 +114,9 @@ pub enum Overrun {
 pub(crate) fn shown(name: &str) -> &str {
     name.split_once('@').map_or(name, |(path, _)| path)
 }
+
+/// An end of a new channel, on its way to the actor whose it is to be.
+pub(crate) struct End(Option<Link>);
 
 /// What a child is to be.
 #[derive(Debug, Serialize, Deserialize)]
@@ -220,7 +228,18 @@ pub(crate) enum Failure {
 /// A value on its way: as bytes between processes, as itself between threads.
 pub(crate) enum Payload {
     Bytes(Vec<u8>),
+    /// Bytes that refer to descriptors, which go beside them.
+    Parcel(Box<Parcel>),
     Value(Box<dyn Any + Send>),
+}
+
+/// See [`Payload::Parcel`].
+pub(crate) struct Parcel {
+    bytes: Vec<u8>,
+    /// How many descriptors belong to it.
+    count: usize,
+    /// None while they travel beside the message.
+    ends: Vec<OwnedFd>,
 }
 
 /// Whether a channel takes values as themselves.
@@ -239,12 +258,16 @@ impl Payload {
         match form {
             Form::Value => Ok(Payload::Value(Box::new(value))),
             Form::Bytes => {
-                let bytes = postcard::to_stdvec(&value)
-                    .map_err(|error| Unpackable::Type(error.to_string()))?;
+                let (bytes, ends) = parcel::packing(|| postcard::to_stdvec(&value));
+                let bytes = bytes.map_err(|error| Unpackable::Type(error.to_string()))?;
                 if bytes.len() > FRAME_LIMIT_BYTES - ENVELOPE_BYTES {
                     return Err(Unpackable::Size(bytes.len()));
                 }
-                Ok(Payload::Bytes(bytes))
+                match ends.len() {
+                    0 => Ok(Payload::Bytes(bytes)),
+                    count if count > MOST_ENDS => Err(Unpackable::Ends(count)),
+                    count => Ok(Payload::Parcel(Box::new(Parcel { bytes, count, ends }))),
+                }
             }
         }
     }
@@ -252,15 +275,8 @@ impl Payload {
     /// The value again.
     pub(crate) fn unpack<T: for<'de> Deserialize<'de> + 'static>(self) -> Result<T, Unpackable> {
         match self {
-            Payload::Bytes(bytes) => match postcard::take_from_bytes(&bytes) {
-                Ok((value, [])) => Ok(value),
-                // Bytes of another type may begin like one of this.
-                Ok((_, rest)) => {
-                    let name = std::any::type_name::<T>();
-                    Err(Unpackable::Type(format!("{} bytes more than a {name}", rest.len())))
-                }
-                Err(error) => Err(Unpackable::Type(error.to_string())),
-            },
+            Payload::Bytes(bytes) => read(&bytes),
+            Payload::Parcel(parcel) => parcel::unpacking(parcel.ends, || read(&parcel.bytes)),
             Payload::Value(value) => value
                 .downcast::<T>()
                 .map(|value| *value)
@@ -272,8 +288,21 @@ impl Payload {
     pub(crate) fn weight_bytes(&self) -> usize {
         match self {
             Payload::Bytes(bytes) => bytes.len(),
+            Payload::Parcel(parcel) => parcel.bytes.len(),
             Payload::Value(_) => 0,
         }
+    }
+}
+
+fn read<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, Unpackable> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        // Bytes of another type may begin like one of this.
+        Ok((_, rest)) => {
+            let name = std::any::type_name::<T>();
+            Err(Unpackable::Type(format!("{} bytes more than a {name}", rest.len())))
+        }
+        Err(error) => Err(Unpackable::Type(error.to_string())),
     }
 }
 
@@ -284,12 +313,17 @@ pub(crate) enum Unpackable {
     Type(String),
     #[error("{0} bytes, and a message holds at most {limit}", limit = FRAME_LIMIT_BYTES - ENVELOPE_BYTES)]
     Size(usize),
+    #[error("it holds {0} portals, and a message brings at most {MOST_ENDS}")]
+    Ends(usize),
 }
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Payload::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Payload::Parcel(parcel) => {
+                write!(f, "{} bytes and {} descriptors", parcel.bytes.len(), parcel.count)
+            }
             Payload::Value(_) => f.write_str("a value"),
         }
     }
@@ -298,7 +332,11 @@ impl fmt::Debug for Payload {
 impl Serialize for Payload {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Payload::Bytes(bytes) => serializer.serialize_bytes(bytes),
+            Payload::Bytes(bytes) => (0_u32, Raw(bytes)).serialize(serializer),
+            Payload::Parcel(parcel) => {
+                let count = u32::try_from(parcel.count).map_err(serde::ser::Error::custom)?;
+                (count, Raw(&parcel.bytes)).serialize(serializer)
+            }
             Payload::Value(_) => Err(serde::ser::Error::custom("a value packed for a thread")),
         }
     }
@@ -306,7 +344,33 @@ impl Serialize for Payload {
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Payload, D::Error> {
-        deserializer.deserialize_byte_buf(BytesVisitor).map(Payload::Bytes)
+        let (count, Buffer(bytes)) = <(u32, Buffer)>::deserialize(deserializer)?;
+        match usize::try_from(count) {
+            Ok(0) => Ok(Payload::Bytes(bytes)),
+            Ok(count) if count <= MOST_ENDS => {
+                Ok(Payload::Parcel(Box::new(Parcel { bytes, count, ends: Vec::new() })))
+            }
+            Ok(_) | Err(_) => {
+                Err(serde::de::Error::custom("more descriptors than a message brings"))
+            }
+        }
+    }
+}
+
+/// Bytes as serde should have them: at once.
+struct Raw<'a>(&'a [u8]);
+
+impl Serialize for Raw<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+struct Buffer(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Buffer {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Buffer, D::Error> {
+        deserializer.deserialize_byte_buf(BytesVisitor).map(Buffer)
     }
 }
 
@@ -329,7 +393,94 @@ impl serde::de::Visitor<'_> for BytesVisitor {
     }
 }
 
+impl End {
+    pub(crate) fn new(link: Link) -> End {
+        End(Some(link))
+    }
+
+    /// What it is an end of. `None`: it did not arrive.
+    pub(crate) fn into_link(self) -> Option<Link> {
+        self.0
+    }
+}
+
+impl fmt::Debug for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an end of a channel")
+    }
+}
+
+/// Nothing of it is in the bytes: it goes beside them.
+impl Serialize for End {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(Link::Memory(_)) => Err(serde::ser::Error::custom("an end made for a thread")),
+            Some(Link::Socket(_)) | None => serializer.serialize_unit(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for End {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<End, D::Error> {
+        <()>::deserialize(deserializer).map(|()| End(None))
+    }
+}
+
+/// What of a message goes beside its bytes.
+enum Beside<'a> {
+    Nothing,
+    End(&'a mut End),
+    Parcel(&'a mut Parcel),
+}
+
 impl Message {
+    /// Takes out the descriptors that go beside its bytes.
+    pub(crate) fn take_ends(&mut self) -> Vec<OwnedFd> {
+        match self.beside() {
+            Beside::Nothing => Vec::new(),
+            Beside::End(end) => match end.0.take() {
+                Some(Link::Socket(fd)) => vec![fd],
+                other => {
+                    end.0 = other;
+                    Vec::new()
+                }
+            },
+            Beside::Parcel(parcel) => std::mem::take(&mut parcel.ends),
+        }
+    }
+
+    /// Puts in the descriptors that came beside its bytes, from the front of those that `arrived`.
+    pub(crate) fn put_ends(&mut self, arrived: &mut VecDeque<OwnedFd>) -> Result<(), Garbage> {
+        match self.beside() {
+            Beside::Nothing => {}
+            Beside::End(end) => {
+                end.0 = Some(Link::Socket(arrived.pop_front().ok_or(Garbage::Bare)?));
+            }
+            Beside::Parcel(parcel) if arrived.len() < parcel.count => return Err(Garbage::Bare),
+            Beside::Parcel(parcel) => parcel.ends = arrived.drain(..parcel.count).collect(),
+        }
+        Ok(())
+    }
+
+    fn beside(&mut self) -> Beside<'_> {
+        let payload = match self {
+            Message::Dialogue(Dialogue::Introduce { end }) => return Beside::End(end),
+            Message::Dialogue(dialogue) => dialogue.payload(),
+            Message::Spec(spec) => spec.state.as_mut().map(|(_, init)| init),
+            Message::Hello { .. }
+            | Message::Ready
+            | Message::BootFailed(_)
+            | Message::CancelActor { .. }
+            | Message::CancelAck
+            | Message::Progress
+            | Message::Farewell { .. } => None,
+        };
+        match payload {
+            Some(Payload::Parcel(parcel)) => Beside::Parcel(parcel),
+            Some(Payload::Bytes(_) | Payload::Value(_)) | None => Beside::Nothing,
+        }
+    }
+
     /// Whether it goes before whatever waits to be sent: all that steers, nothing that carries a value.
     pub(crate) fn is_control(&self) -> bool {
         match self {
@@ -373,7 +524,23 @@ impl Dialogue {
             | Dialogue::Open { .. }
             | Dialogue::Started { .. }
             | Dialogue::Item { .. }
-            | Dialogue::EndOfStream { .. } => false,
+            | Dialogue::EndOfStream { .. }
+            | Dialogue::Introduce { .. } => false,
+        }
+    }
+
+    fn payload(&mut self) -> Option<&mut Payload> {
+        match self {
+            Dialogue::Call { args, .. } | Dialogue::Open { args, .. } => Some(args),
+            Dialogue::Return { value, .. } | Dialogue::Started { value, .. } => Some(value),
+            Dialogue::Item { item, .. } => Some(item),
+            Dialogue::Failed { .. }
+            | Dialogue::CancelCall { .. }
+            | Dialogue::Credit { .. }
+            | Dialogue::EndOfStream { .. }
+            | Dialogue::CancelContext { .. }
+            | Dialogue::CancelHeard { .. }
+            | Dialogue::Introduce { .. } => None,
         }
     }
 
@@ -389,7 +556,8 @@ impl Dialogue {
             | Dialogue::Credit { .. }
             | Dialogue::EndOfStream { .. }
             | Dialogue::CancelContext { .. }
-            | Dialogue::CancelHeard { .. } => 0,
+            | Dialogue::CancelHeard { .. }
+            | Dialogue::Introduce { .. } => 0,
         }
     }
 }
@@ -462,6 +630,8 @@ pub(crate) enum Garbage {
     Malformed(postcard::Error),
     #[error("{0} bytes follow the message in its frame")]
     Trailing(usize),
+    #[error("a message came without the descriptors it speaks of")]
+    Bare,
 }
 
 /// Bytes in, messages out.

@@ -148,7 +148,8 @@ impl Drop for Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::msg::{Dialogue, Payload};
+    use crate::msg::{Dialogue, End, Payload, encode};
+    use crate::spawn::Link;
     use std::io::Write;
     use std::os::unix::net::UnixStream;
 
@@ -261,6 +262,53 @@ mod tests {
                 assert!(matches!(a.recv_left(), Some(Err(Closed::Ended))), "{form:?}");
             });
         }
+    }
+
+    /// Two of them, amid other messages: each arrives with its own.
+    #[test]
+    fn descriptors_arrive_with_the_messages_they_were_sent_with() {
+        run(async {
+            let (mut a, mut b) = pair(Form::Bytes);
+            for id in 0..4 {
+                let (kept, sent) = std::io::pipe().unwrap();
+                drop(kept);
+                let value = Payload::Bytes(vec![0; 40_000]);
+                a.sender().push(Dialogue::Return { id, value }).unwrap();
+                let end = End::new(Link::Socket(sent.into()));
+                a.sender().push(Dialogue::Introduce { end }).unwrap();
+            }
+            for expected in 0..4 {
+                let Ok(Message::Dialogue(Dialogue::Return { id, .. })) =
+                    carried(&mut a, &mut b).await
+                else {
+                    panic!("not in order")
+                };
+                assert_eq!(id, expected);
+                let Ok(Message::Dialogue(Dialogue::Introduce { end })) =
+                    carried(&mut a, &mut b).await
+                else {
+                    panic!("not in order")
+                };
+                let Some(Link::Socket(fd)) = end.into_link() else { panic!("it is bare") };
+                // The pipe whose other end is gone, and nothing else.
+                let refused = std::fs::File::from(fd).write(&[0]).unwrap_err();
+                assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
+            }
+        });
+    }
+
+    #[test]
+    fn a_message_without_the_descriptor_it_speaks_of_is_garbage() {
+        run(async {
+            let (ours, mut theirs) = sockets();
+            let mut channel = Channel::over_socket(ours.into()).unwrap();
+            let (_, fd) = std::io::pipe().unwrap();
+            let end = End::new(Link::Socket(fd.into()));
+            let mut bytes = Vec::new();
+            encode(&Dialogue::Introduce { end }.into(), &mut bytes).unwrap();
+            theirs.write_all(&bytes).unwrap();
+            assert!(matches!(channel.recv().await, Err(Closed::Garbage(Garbage::Bare))));
+        });
     }
 
     #[test]

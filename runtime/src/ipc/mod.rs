@@ -7,6 +7,7 @@
 
 mod channel;
 mod queue;
+mod rights;
 mod socket;
 
 pub(crate) use channel::{Channel, Closed, MemoryEnd};

@@ -1,21 +1,24 @@
 //! A channel over a stream socket.
 //!
 //! Writing coalesces: each write takes all messages that are ready, up to [`BATCH_BYTES`]. That bound is also how long a
-//! control message waits behind what is already encoded.
+//! control message waits behind what is already encoded. Descriptors go with the first byte of the message they belong to.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{MsgFlags, send};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::channel::Closed;
 use super::queue::Queue;
-use crate::msg::{Decoder, Message, Unencodable, encode};
+use super::rights::{self, control_buffer};
+use crate::msg::{Decoder, Garbage, Message, Unencodable, encode};
+use crate::parcel::MOST_ENDS;
 use crate::watch::watch;
 
 /// No more messages are put into a write that has this much.
@@ -33,15 +36,28 @@ pub(super) struct Socket {
     /// A second descriptor, watched for room to write, while there is none.
     full: Option<AsyncFd<OwnedFd>>,
     queue: Arc<Queue>,
-    decoder: Decoder,
+    incoming: Incoming,
     out: Outgoing,
 }
+
+/// What has been read and not yet taken.
+struct Incoming {
+    decoder: Decoder,
+    /// Descriptors that came with those bytes, in the order of the messages they belong to.
+    arrived: VecDeque<OwnedFd>,
+    control: Vec<u8>,
+}
+
+/// More descriptors than this are never waiting for their message: each comes with the first byte of it.
+const MOST_ARRIVED: usize = 4 * MOST_ENDS;
 
 /// What is encoded and not yet written.
 enum Outgoing {
     Open {
         bytes: Vec<u8>,
         written: usize,
+        /// The descriptors that go with the byte at that place, the first byte of their message.
+        ends: VecDeque<(usize, Vec<OwnedFd>)>,
     },
     /// The peer reads no more. What it wrote before is still read.
     Broken,
@@ -52,7 +68,12 @@ enum Outgoing {
 impl Socket {
     pub(super) fn new(fd: OwnedFd, queue: Arc<Queue>) -> io::Result<Socket> {
         let stream = watch(fd, Interest::READABLE)?;
-        Ok(Socket { stream, full: None, queue, decoder: Decoder::default(), out: Outgoing::EMPTY })
+        let incoming = Incoming {
+            decoder: Decoder::default(),
+            arrived: VecDeque::new(),
+            control: control_buffer(),
+        };
+        Ok(Socket { stream, full: None, queue, incoming, out: Outgoing::default() })
     }
 
     pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Closed>> {
@@ -75,8 +96,7 @@ impl Socket {
             if let Some(received) = self.decoded() {
                 return Some(received);
             }
-            let taken = take(&self.stream, self.decoder.room())?;
-            self.decoder.filled(taken.as_ref().map_or(0, |count| *count));
+            let taken = self.incoming.fill(&self.stream).transpose()?;
             if let Err(closed) = self.on_filled(taken) {
                 return Some(Err(closed));
             }
@@ -84,13 +104,13 @@ impl Socket {
     }
 
     fn decoded(&mut self) -> Option<Result<Message, Closed>> {
-        self.decoder.next().map_err(Closed::Garbage).transpose()
+        self.incoming.next().map_err(Closed::Garbage).transpose()
     }
 
     /// Whether there may be more.
     fn on_filled(&self, filled: io::Result<usize>) -> Result<(), Closed> {
         match filled {
-            Ok(0) if self.decoder.is_mid_frame() => Err(Closed::Torn),
+            Ok(0) if self.incoming.decoder.is_mid_frame() => Err(Closed::Torn),
             Ok(0) => Err(Closed::Ended),
             Ok(_) => Ok(()),
             // The peer is gone and left bytes of ours unread; for the reader that is an end.
@@ -101,11 +121,11 @@ impl Socket {
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let Outgoing::Open { bytes, written } = &mut self.out else {
+            let Outgoing::Open { bytes, written, ends } = &mut self.out else {
                 return self.poll_discard(cx);
             };
             if *written < bytes.len() {
-                match send(self.stream.as_raw_fd(), &bytes[*written..], AT_ONCE) {
+                match write(self.stream.get_ref(), bytes, *written, ends) {
                     Ok(count) => *written += count,
                     Err(Errno::EAGAIN) => {
                         if ready!(self.poll_room(cx)).is_err() {
@@ -119,7 +139,7 @@ impl Socket {
             }
             recycle(bytes, written);
             self.full = None;
-            match batch(&self.queue, bytes, cx) {
+            match batch(&self.queue, bytes, ends, cx) {
                 Ok(()) if bytes.is_empty() => return Poll::Ready(()),
                 Ok(()) => {}
                 Err(error) => self.out = Outgoing::Unencodable(error),
@@ -150,16 +170,14 @@ impl Socket {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
             let mut ready = ready!(self.stream.poll_read_ready(cx))?;
-            let room = self.decoder.room();
-            let offered = room.len();
-            match take(&self.stream, room).transpose()? {
+            let offered = self.incoming.decoder.room().len();
+            match self.incoming.fill(&self.stream)? {
                 None => ready.clear_ready(),
                 Some(count) => {
-                    // A read that got less than it asked for got all there was.
-                    if (1..offered).contains(&count) {
+                    // A read that got less than it asked for got all there was, unless it stopped at descriptors.
+                    if (1..offered).contains(&count) && self.incoming.arrived.is_empty() {
                         ready.clear_ready();
                     }
-                    self.decoder.filled(count);
                     return Poll::Ready(Ok(count));
                 }
             }
@@ -167,28 +185,73 @@ impl Socket {
     }
 }
 
-/// Reads what is there, without asking the scheduler. `None`: nothing is.
-fn take(stream: &AsyncFd<OwnedFd>, room: &mut [u8]) -> Option<io::Result<usize>> {
-    loop {
-        match recv(stream.as_raw_fd(), room, AT_ONCE) {
-            Err(Errno::EAGAIN) => return None,
-            Err(Errno::EINTR) => {}
-            taken => return Some(taken.map_err(io::Error::from)),
-        }
+impl Incoming {
+    /// Reads what is there, without asking the scheduler. `None`: nothing is.
+    fn fill(&mut self, stream: &AsyncFd<OwnedFd>) -> io::Result<Option<usize>> {
+        let Incoming { decoder, arrived, control } = self;
+        let count = loop {
+            match rights::recv(stream.get_ref(), decoder.room(), control, arrived, AT_ONCE) {
+                Err(Errno::EAGAIN) => return Ok(None),
+                Err(Errno::EINTR) => {}
+                received => break received?,
+            }
+        };
+        decoder.filled(count);
+        Ok(Some(count))
+    }
+
+    fn next(&mut self) -> Result<Option<Message>, Garbage> {
+        let Some(mut message) = self.decoder.next()? else {
+            return if self.arrived.len() > MOST_ARRIVED { Err(Garbage::Bare) } else { Ok(None) };
+        };
+        message.put_ends(&mut self.arrived)?;
+        Ok(Some(message))
     }
 }
 
-impl Outgoing {
-    const EMPTY: Outgoing = Outgoing::Open { bytes: Vec::new(), written: 0 };
+impl Default for Outgoing {
+    fn default() -> Outgoing {
+        Outgoing::Open { bytes: Vec::new(), written: 0, ends: VecDeque::new() }
+    }
 }
 
 /// Encodes what is ready into `bytes`.
-fn batch(queue: &Queue, bytes: &mut Vec<u8>, cx: &mut Context<'_>) -> Result<(), Unencodable> {
+fn batch(
+    queue: &Queue,
+    bytes: &mut Vec<u8>,
+    ends: &mut VecDeque<(usize, Vec<OwnedFd>)>,
+    cx: &mut Context<'_>,
+) -> Result<(), Unencodable> {
     while bytes.len() < BATCH_BYTES {
-        let Poll::Ready(Some(message)) = queue.poll_pop(cx) else { break };
+        let Poll::Ready(Some(mut message)) = queue.poll_pop(cx) else { break };
+        let (place, beside) = (bytes.len(), message.take_ends());
         encode(&message, bytes)?;
+        if !beside.is_empty() {
+            ends.push_back((place, beside));
+        }
     }
     Ok(())
+}
+
+/// Writes some of `bytes` from `written` on; not beyond the place where the next descriptors go along.
+fn write(
+    socket: &OwnedFd,
+    bytes: &[u8],
+    written: usize,
+    ends: &mut VecDeque<(usize, Vec<OwnedFd>)>,
+) -> Result<usize, Errno> {
+    match ends.front() {
+        None => send(socket.as_raw_fd(), &bytes[written..], AT_ONCE),
+        Some((place, _)) if *place > written => {
+            send(socket.as_raw_fd(), &bytes[written..*place], AT_ONCE)
+        }
+        Some((_, beside)) => {
+            let stop = ends.get(1).map_or(bytes.len(), |(next, _)| *next);
+            let count = rights::send(socket, &bytes[written..stop], beside, AT_ONCE)?;
+            ends.pop_front();
+            Ok(count)
+        }
+    }
 }
 
 fn recycle(bytes: &mut Vec<u8>, written: &mut usize) {

@@ -37,6 +37,7 @@ impl Dialogues {
         match dialogue {
             Dialogue::Call { id, function, args } => self.server.on_call(id, &function, args),
             Dialogue::CancelCall { id } => self.server.on_cancel_call(id),
+            Dialogue::Introduce { end } => drop(end),
             Dialogue::Return { id, value } => self.line.calls.answer(id, Ok(value)),
             Dialogue::Failed { id, failure } => {
                 self.line.calls.answer(id, Err(NoValue::Failed(failure)));
