@@ -150,6 +150,7 @@ pub mod __private {
     };
     pub use crate::stream::{OutItem, one_way};
     pub use linkme;
+    pub use serde;
 }
 
 /// The program in the README is compiled.

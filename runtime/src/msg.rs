@@ -22,7 +22,7 @@ use crate::spawn::{Backend, Link};
 use crate::variables::Variables;
 
 /// The version of this file. A peer with another is refused.
-pub(crate) const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
 
 /// The largest body of a frame, in bytes. A value that does not fit is refused where it is sent.
 pub const FRAME_LIMIT_BYTES: usize = 64 << 20;
@@ -34,7 +34,7 @@ const ENVELOPE_BYTES: usize = 64 << 10;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Message {
     /// First in both directions.
-    Hello { protocol: u32, actor: ActorId, pid: u32 },
+    Hello { protocol: u32, actor: ActorId, incarnation: u64, pid: u32 },
     /// Second from the parent: what the child is to be.
     Spec(Box<Spec>),
     /// The child serves.
@@ -47,6 +47,10 @@ pub(crate) enum Message {
     CancelActor { by: ActorId, within: Duration },
     /// [`Message::CancelActor`] was read.
     CancelAck,
+    /// [`Message::CancelActor`] was read, and is not for a peer to say: this is a root.
+    CancelRefused,
+    /// The actor ends because `by`, who is not told this, wanted it.
+    Ending { by: ActorId },
     /// A step of the teardown below was made: it is not stuck.
     Progress,
     /// The last from the child: what failed in it and no scope was left to return, boxed like what a function returns.
@@ -434,6 +438,11 @@ enum Beside<'a> {
 }
 
 impl Message {
+    /// What an actor says first.
+    pub(crate) fn hello(actor: ActorId, incarnation: u64) -> Message {
+        Message::Hello { protocol: PROTOCOL, actor, incarnation, pid: std::process::id() }
+    }
+
     /// Takes out the descriptors that go beside its bytes.
     pub(crate) fn take_ends(&mut self) -> Vec<OwnedFd> {
         match self.beside() {
@@ -472,6 +481,8 @@ impl Message {
             | Message::BootFailed(_)
             | Message::CancelActor { .. }
             | Message::CancelAck
+            | Message::CancelRefused
+            | Message::Ending { .. }
             | Message::Progress
             | Message::Farewell { .. } => None,
         };
@@ -485,9 +496,14 @@ impl Message {
     pub(crate) fn is_control(&self) -> bool {
         match self {
             Message::Dialogue(dialogue) => dialogue.is_control(),
-            Message::CancelActor { .. } | Message::CancelAck | Message::Progress => true,
+            // First, whatever is said.
             Message::Hello { .. }
-            | Message::Spec(_)
+            | Message::CancelActor { .. }
+            | Message::CancelAck
+            | Message::CancelRefused
+            | Message::Ending { .. }
+            | Message::Progress => true,
+            Message::Spec(_)
             | Message::Ready
             | Message::BootFailed(_)
             | Message::Farewell { .. } => false,
@@ -504,6 +520,8 @@ impl Message {
             | Message::BootFailed(_)
             | Message::CancelActor { .. }
             | Message::CancelAck
+            | Message::CancelRefused
+            | Message::Ending { .. }
             | Message::Progress
             | Message::Farewell { .. } => 0,
         };
@@ -754,7 +772,7 @@ mod tests {
     /// One of each, so that a new message is not forgotten: `is_control` fails to compile until it is decided there.
     fn samples() -> Vec<Message> {
         vec![
-            Message::Hello { protocol: PROTOCOL, actor: actor(), pid: 1 },
+            Message::hello(actor(), 1),
             Message::Spec(Box::new(Spec {
                 parent: actor(),
                 incarnation: 3,

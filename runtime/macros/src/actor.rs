@@ -131,6 +131,25 @@ impl Handle {
                 }
             }
 
+            /// As its portal: between actors.
+            impl ::runtime::__private::serde::Serialize for #name {
+                fn serialize<S: ::runtime::__private::serde::Serializer>(
+                    &self,
+                    serializer: S,
+                ) -> ::core::result::Result<S::Ok, S::Error> {
+                    ::runtime::__private::serde::Serialize::serialize(&self.portal, serializer)
+                }
+            }
+
+            impl<'de> ::runtime::__private::serde::Deserialize<'de> for #name {
+                fn deserialize<D: ::runtime::__private::serde::Deserializer<'de>>(
+                    deserializer: D,
+                ) -> ::core::result::Result<Self, D::Error> {
+                    let portal = ::runtime::__private::serde::Deserialize::deserialize(deserializer)?;
+                    ::core::result::Result::Ok(Self { portal })
+                }
+            }
+
             impl ::core::ops::Deref for #name {
                 type Target = ::runtime::Portal;
                 fn deref(&self) -> &::runtime::Portal {

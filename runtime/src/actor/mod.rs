@@ -88,10 +88,7 @@ impl ActorInfo {
 
     /// Which of the lives of its actor this is, from 0: a [supervised](crate::Supervisor) actor may have several.
     pub fn incarnation(&self) -> u64 {
-        match &self.this.origin {
-            Origin::Root => 0,
-            Origin::Child { incarnation, .. } => *incarnation,
-        }
+        self.this.incarnation()
     }
 
     /// Whether it is the root of its tree.
@@ -183,6 +180,14 @@ impl ThisActor {
             ending_changed: Notify::new(),
             unclaimed: Mutex::default(),
         })
+    }
+
+    /// Which of the actor's lives this is.
+    pub(crate) fn incarnation(&self) -> u64 {
+        match &self.origin {
+            Origin::Root => 0,
+            Origin::Child { incarnation, .. } => *incarnation,
+        }
     }
 
     /// The actor ends, by that time. Told twice, the earlier time holds.

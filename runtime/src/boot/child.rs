@@ -66,7 +66,8 @@ async fn live(boot: Boot) -> i32 {
         Ok(spec) => *spec,
         Err(reason) => return decline(channel, reason).await,
     };
-    let upward = Line::new(spec.parent.clone(), channel.sender().clone(), Relation::Parent);
+    let upward =
+        Line::new(spec.parent.clone(), channel.sender().clone(), Relation::Parent, id.uuid);
     let origin = Origin::Child {
         backend: boot.backend,
         parent: spec.parent,
@@ -183,8 +184,7 @@ async fn prepare(
     exposure: &[Cow<'static, str>],
     state: Option<(Cow<'static, str>, Payload)>,
 ) -> Result<(Exposure, Option<AnyState>), Short> {
-    let hello =
-        Message::Hello { protocol: PROTOCOL, actor: this.id.clone(), pid: std::process::id() };
+    let hello = Message::hello(this.id.clone(), this.incarnation());
     // Whatever comes of it, there is a word to follow.
     let _pushed = talk.channel.sender().push_ahead(hello);
     let exposure = Exposure::resolve(exposure).map_err(Short::Failed)?;
@@ -280,6 +280,7 @@ impl Serving {
             Short::Failed(failure) => {
                 let _code = self.wind_up().await;
                 root::release(&self.this);
+                self.host.close_peers().await;
                 return say_last(self.talk.channel, Message::BootFailed(failure), FAILED).await;
             }
         };
@@ -287,8 +288,9 @@ impl Serving {
     }
 
     async fn part(self, code: i32) -> i32 {
-        let Serving { this, talk, .. } = self;
+        let Serving { this, host, talk, .. } = self;
         root::release(&this);
+        host.close_peers().await;
         match code {
             DONE => {
                 say_last(talk.channel, Message::Farewell { failure: unclaimed(&this) }, DONE).await
@@ -303,12 +305,20 @@ impl Serving {
                 biased;
                 received = self.talk.channel.recv() => received,
                 () = self.talk.dialogues.wait_done(self.life) => return Over::Done,
+                by = self.host.wait_asked() => return self.on_asked(by),
             };
             match self.on_received(received) {
                 Step::Served => {}
                 Step::Over(over) => return over,
             }
         }
+    }
+
+    /// A peer wants this actor to end. Its parent is told first, and sees to it from there.
+    fn on_asked(&self, by: ActorId) -> Over {
+        say(&self.talk.channel, Message::Ending { by: by.clone() });
+        let deadline = Instant::now() + self.this.vars.timings.soft;
+        Over::Cancelled(Ending { by, deadline })
     }
 
     fn on_received(&self, received: Result<Message, Closed>) -> Step {
@@ -323,6 +333,8 @@ impl Serving {
                 | Message::Ready
                 | Message::BootFailed(_)
                 | Message::CancelAck
+                | Message::CancelRefused
+                | Message::Ending { .. }
                 | Message::Progress
                 | Message::Farewell { .. },
             ) => {
@@ -336,6 +348,8 @@ impl Serving {
 
     /// Nothing is left to serve; nurseries that were dropped may still be ending.
     async fn wind_up(&mut self) -> i32 {
+        // What peers still ask of it does not keep it.
+        self.host.end(&self.this.id);
         self.this.scopes.end_all(ScopeEnd::Cancelled);
         match self.wait_idle().await {
             Idle::Yes => DONE,

@@ -100,8 +100,12 @@ pub fn block_on_root<F: Future>(config: RootConfig, body: F) -> Result<F::Output
     let reachable = rpc::enter(Arc::clone(&this));
     reachable.host().open(exposure, None);
     call_start_hook(&this.id);
-    let outcome =
-        scheduler.block_on(log::within(this.tasks.span(), live(&this, reachable.host(), body)));
+    let whole = async {
+        let outcome = live(&this, reachable.host(), body).await;
+        reachable.host().close_peers().await;
+        outcome
+    };
+    let outcome = scheduler.block_on(log::within(this.tasks.span(), whole));
     release(&this);
     scheduler.shutdown_background();
     for failure in this.take_unclaimed() {

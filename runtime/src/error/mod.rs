@@ -228,8 +228,9 @@ pub enum Error {
     /// Something was asked for that can be had once, or not there.
     #[error("{0}")]
     Misuse(String),
-    /// An actor has not acknowledged a cancel of a context in time. It may be stuck; its task may still run.
-    #[error("actor {actor} has not acknowledged the cancel of a context within {after:?}")]
+    /// An actor has not acknowledged in time that it is to end a context, or itself. It may be stuck, and what was to end may run.
+    /// To end an actor that does not answer is for its parent.
+    #[error("actor {actor} has not acknowledged a cancel within {after:?}")]
     Unresponsive {
         /// Who.
         actor: ActorId,

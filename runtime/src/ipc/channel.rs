@@ -47,11 +47,9 @@ impl fmt::Display for Closed {
     }
 }
 
-/// The child's end of an in-memory channel, as [`Link::Memory`](crate::spawn::Link) carries it.
-pub(crate) struct MemoryEnd {
-    incoming: Arc<Queue>,
-    outgoing: Arc<Queue>,
-}
+/// The other end of an in-memory channel, on its way to the thread whose it is to be, as
+/// [`Link::Memory`](crate::spawn::Link) carries it. One that never arrives is closed.
+pub(crate) struct MemoryEnd(Channel);
 
 impl MemoryEnd {
     /// From what a link carried. `None` if it is something else.
@@ -71,17 +69,16 @@ impl Channel {
     /// Between two threads: one end to drive, the other to send along.
     pub(crate) fn in_memory() -> (Channel, MemoryEnd) {
         let (there, back) = (Queue::new(), Queue::new());
-        let ours = Channel::over_memory(MemoryEnd {
-            incoming: Arc::clone(&back),
-            outgoing: Arc::clone(&there),
-        });
-        (ours, MemoryEnd { incoming: there, outgoing: back })
+        let end = |incoming: &Arc<Queue>, outgoing: &Arc<Queue>| Channel {
+            sender: outgoing.sender(Form::Value),
+            wire: Wire::Memory { incoming: Arc::clone(incoming), outgoing: Arc::clone(outgoing) },
+        };
+        (end(&back, &there), MemoryEnd(end(&there, &back)))
     }
 
     /// The end that was sent along.
     pub(crate) fn over_memory(end: MemoryEnd) -> Channel {
-        let MemoryEnd { incoming, outgoing } = end;
-        Channel { sender: outgoing.sender(Form::Value), wire: Wire::Memory { incoming, outgoing } }
+        end.0
     }
 
     /// Where to push what is to be sent.
@@ -270,7 +267,7 @@ mod tests {
         run(async {
             let (mut a, mut b) = pair(Form::Bytes);
             for id in 0..4 {
-                let (kept, sent) = std::io::pipe().unwrap();
+                let (kept, sent) = io::pipe().unwrap();
                 drop(kept);
                 let value = Payload::Bytes(vec![0; 40_000]);
                 a.sender().push(Dialogue::Return { id, value }).unwrap();
@@ -302,7 +299,7 @@ mod tests {
         run(async {
             let (ours, mut theirs) = sockets();
             let mut channel = Channel::over_socket(ours.into()).unwrap();
-            let (_, fd) = std::io::pipe().unwrap();
+            let (_, fd) = io::pipe().unwrap();
             let end = End::new(Link::Socket(fd.into()));
             let mut bytes = Vec::new();
             encode(&Dialogue::Introduce { end }.into(), &mut bytes).unwrap();

@@ -12,3 +12,4 @@ mod socket;
 
 pub(crate) use channel::{Channel, Closed, MemoryEnd};
 pub(crate) use queue::Sender;
+pub(crate) use socket::stream_pair;

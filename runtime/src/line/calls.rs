@@ -153,6 +153,11 @@ impl Calls {
         self.lock().ended.clone()
     }
 
+    /// Whether the channel broke, and the actor at its other end may live.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self.lock().ended, Some(Ended::Lost { .. }))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }

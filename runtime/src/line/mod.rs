@@ -5,6 +5,7 @@
 //! (which calls along it), by `supervise` and `boot` (which drive its channel), and by `actor`, which keeps the one to the
 //! parent. What comes along a line is dealt with in `rpc`.
 
+mod answer;
 mod bond;
 mod calls;
 mod course;
@@ -14,6 +15,7 @@ mod post;
 mod strand;
 mod wakers;
 
+pub(crate) use answer::{Answer, AnswerSlot};
 pub(crate) use bond::{Bond, End, Manner, Order};
 pub(crate) use calls::{Calls, Ended, NoValue, Reply};
 pub(crate) use course::OnOpen;
@@ -23,6 +25,8 @@ pub use post::Presence;
 pub(crate) use strand::{Last, NoResult, Room, Strand};
 
 use std::sync::Arc;
+
+use uuid::Uuid;
 
 use crate::error::ActorId;
 use crate::ipc::Sender;
@@ -38,6 +42,10 @@ pub(crate) struct Line {
     pub(crate) relation: Relation,
     /// Which of the lives of the actor this belongs to.
     pub(crate) incarnation: u64,
+    /// Whose end this is. A portal may be used by another actor of the process, which then needs a line of its own.
+    pub(crate) home: Uuid,
+    /// What a peer says to being asked to end.
+    pub(crate) answer: AnswerSlot,
 }
 
 /// What the actor at the other end is to this one.
@@ -47,20 +55,23 @@ pub(crate) enum Relation {
     Child,
     /// It owns this one.
     Parent,
+    /// Neither; it may also be this one itself.
+    Peer,
 }
 
 impl Line {
-    pub(crate) fn new(actor: ActorId, out: Sender, relation: Relation) -> Arc<Line> {
-        Line::of_incarnation(actor, out, relation, 0)
+    pub(crate) fn new(actor: ActorId, out: Sender, relation: Relation, home: Uuid) -> Arc<Line> {
+        Line::of_incarnation(actor, out, relation, home, 0)
     }
 
     pub(crate) fn of_incarnation(
         actor: ActorId,
         out: Sender,
         relation: Relation,
+        home: Uuid,
         incarnation: u64,
     ) -> Arc<Line> {
-        let (calls, bond) = (Calls::default(), Bond::default());
-        Arc::new(Line { actor, out, calls, bond, relation, incarnation })
+        let (calls, bond, answer) = (Calls::default(), Bond::default(), AnswerSlot::default());
+        Arc::new(Line { actor, out, calls, bond, relation, incarnation, home, answer })
     }
 }

@@ -11,11 +11,14 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use super::function::{AnyState, Entry, Exposure};
+use super::peers::Peers;
 use super::portal::Portal;
-use crate::actor::{ActorInfo, ThisActor};
+use crate::actor::{ActorInfo, Origin, ThisActor};
 use crate::error::{ActorId, Error, Result};
-use crate::line::{Cut, Strand};
+use crate::line::{Answer, Cut, Strand};
 use crate::msg::{Failure, shown};
 use crate::trace::{self, Step};
 
@@ -25,6 +28,9 @@ pub(crate) struct Host {
     doors: RefCell<Doors>,
     /// The calls that run, by channel. A channel that is gone leaves a dead entry, cleared when the next channel comes.
     tables: RefCell<Vec<Weak<Table>>>,
+    pub(super) peers: Peers,
+    asked: RefCell<Option<ActorId>>,
+    was_asked: Notify,
 }
 
 /// The tasks that one channel's peer has begun, by its numbers.
@@ -65,7 +71,15 @@ thread_local! {
 /// Gives the actor of this thread its doors, shut, until the guard is dropped.
 #[must_use]
 pub(crate) fn enter(this: Arc<ThisActor>) -> Entered {
-    let host = Rc::new(Host { this, doors: RefCell::new(Doors::Shut), tables: RefCell::default() });
+    let peers = Peers::new(this.tasks.span());
+    let host = Rc::new(Host {
+        this,
+        doors: RefCell::new(Doors::Shut),
+        tables: RefCell::default(),
+        peers,
+        asked: RefCell::default(),
+        was_asked: Notify::new(),
+    });
     HOST.set(Some(Rc::clone(&host)));
     Entered { host }
 }
@@ -108,8 +122,31 @@ impl Host {
         for table in self.tables.borrow().iter().filter_map(Weak::upgrade) {
             cancel_all(&table, by);
         }
+        self.say_ending(by);
         if let Doors::Open { state: Some(state), .. } = doors {
             self.this.tasks.spawn(async move { drop(state) });
+        }
+    }
+
+    /// A peer wants this actor to end.
+    pub(super) fn ask_end(&self, by: &ActorId) -> Answer {
+        match self.this.origin {
+            Origin::Root => Answer::Refused,
+            Origin::Child { .. } => {
+                self.asked.borrow_mut().get_or_insert_with(|| by.clone());
+                self.was_asked.notify_one();
+                Answer::Heard
+            }
+        }
+    }
+
+    /// Returns when a peer has asked for this actor's end, and who it was. Cancel safe.
+    pub(crate) async fn wait_asked(&self) -> ActorId {
+        loop {
+            if let Some(by) = self.asked.borrow().clone() {
+                return by;
+            }
+            self.was_asked.notified().await;
         }
     }
 

@@ -10,6 +10,7 @@
 mod function;
 mod host;
 mod panic;
+mod peers;
 mod portal;
 mod serve;
 

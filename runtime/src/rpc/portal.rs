@@ -2,18 +2,23 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::oneshot;
 
 use super::function::{Function, Remote};
-use crate::actor;
+use super::host::Host;
+use crate::actor::{self, ThisActor};
 use crate::error::{ActorId, CallError, Error, Result, Teardown};
-use crate::line::{Ended, Line, Manner, NoValue, Order, Post, Relation, Reply};
-use crate::msg::{Dialogue, Failure, Payload, Unpackable, shown};
-use crate::spawn::Exit;
-use crate::trace::{self, Wait};
+use crate::ipc::stream_pair;
+use crate::line::{Answer, Ended, Line, Manner, NoValue, Order, Post, Relation, Reply};
+use crate::msg::{Dialogue, End, Failure, Message, Payload, Unpackable, shown};
+use crate::parcel::{self, NoParcel};
+use crate::spawn::{Exit, Link};
+use crate::trace::{self, Step, Wait};
 
 /// An actor as seen from outside: calls go in, and the order to end.
 ///
@@ -49,16 +54,19 @@ impl Portal {
     /// What leads to the actor. While an actor that is started again has no life, its next one is waited for. Cancel safe.
     pub(crate) async fn reach(&self) -> Result<Arc<Line>> {
         match &self.way {
-            Way::Line(line) => Ok(Arc::clone(line)),
-            Way::Post(post) => post.wait_held().await.map_err(|ended| ended.to_error(&post.actor)),
+            Way::Line(line) => Ok(from_here(line)),
+            Way::Post(post) => match post.wait_held().await {
+                Ok(line) => Ok(from_here(&line)),
+                Err(ended) => Err(ended.to_error(&post.actor)),
+            },
         }
     }
 
     /// What led to the actor last.
     fn latest(&self) -> Option<Arc<Line>> {
         match &self.way {
-            Way::Line(line) => Some(Arc::clone(line)),
-            Way::Post(post) => post.latest(),
+            Way::Line(line) => Some(from_here(line)),
+            Way::Post(post) => post.latest().as_ref().map(from_here),
         }
     }
 
@@ -151,12 +159,13 @@ impl Portal {
             // It never was ready; there is nothing to end.
             return Ok(());
         };
-        match line.relation {
-            Relation::Child => {}
-            Relation::Parent => {
-                let function = "its end".to_owned();
-                return Err(Error::NotExposed { actor: line.actor.clone(), function });
+        match (line.relation, manner) {
+            (Relation::Child, _) => {}
+            (Relation::Peer, Manner::Ask) => {
+                return ask_peer(&this, &line, this.vars.timings.soft).await;
             }
+            (Relation::Peer, Manner::AskFor(limit)) => return ask_peer(&this, &line, limit).await,
+            (Relation::Peer, Manner::Kill) | (Relation::Parent, _) => return Err(not_ours(&line)),
         }
         let within = this.remaining(std::time::Instant::now());
         line.bond.order(Order { by: this.id.clone(), within, manner });
@@ -185,6 +194,87 @@ impl Portal {
     /// How the actor was torn down, once it has ended: empty if it ended by itself.
     pub fn teardown(&self) -> Option<Teardown> {
         self.latest()?.bond.end().map(|end| end.teardown.clone())
+    }
+}
+
+/// Asks an actor that is no child to end, and waits for that. Its parent makes it end if it does not; from here it can only be
+/// asked.
+async fn ask_peer(this: &ThisActor, line: &Line, within: Duration) -> Result<()> {
+    let _blocked = trace::blocked(&line.actor, Wait::End);
+    trace::emit(&line.actor, Step::CancelSent { by: &this.id, within });
+    // If it takes no more, its end is about to be known.
+    let _pushed = line.out.push(Message::CancelActor { by: this.id.clone(), within });
+    let after = this.vars.timings.ack;
+    let answer = tokio::time::timeout(after, async {
+        tokio::select! {
+            answer = line.answer.wait() => answer,
+            _ = line.bond.wait_end() => Answer::Heard,
+        }
+    });
+    match answer.await {
+        Ok(Answer::Heard) => {}
+        Ok(Answer::Refused) => return Err(not_ours(line)),
+        Err(_) => return Err(Error::Unresponsive { actor: line.actor.clone(), after }),
+    }
+    line.bond.wait_end().await;
+    Ok(())
+}
+
+fn not_ours(line: &Line) -> Error {
+    Error::NotExposed { actor: line.actor.clone(), function: "its end".to_owned() }
+}
+
+/// What of a portal goes with a value: whose it is, and the number of the end of a new channel to it.
+#[derive(Serialize, Deserialize)]
+struct Ticket {
+    actor: ActorId,
+    incarnation: u64,
+    end: u32,
+}
+
+/// For channels between actors only: any other serialiser is told that it cannot be.
+impl Serialize for Portal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ticket = self.introduce().map_err(|error| {
+            serde::ser::Error::custom(format!("the portal of {}: {error}", self.id()))
+        });
+        ticket?.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Portal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Portal, D::Error> {
+        Portal::introduced(Ticket::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Portal {
+    /// The end of a new channel to the actor, to be enclosed in what is being packed; the actor is given the other.
+    fn introduce(&self) -> io::Result<Ticket> {
+        if !parcel::is_open() {
+            return Err(io::Error::other(NoParcel));
+        }
+        let line = self.latest().ok_or_else(|| io::Error::other("it has not been started yet"))?;
+        let (ours, theirs) = stream_pair()?;
+        // If the actor is gone, the end goes with this message, and the receiver sees that.
+        let _pushed = line.out.push(Dialogue::Introduce { end: End::new(Link::Socket(theirs)) });
+        let end = parcel::enclose(ours).map_err(io::Error::other)?;
+        Ok(Ticket { actor: line.actor.clone(), incarnation: line.incarnation, end })
+    }
+
+    fn introduced(ticket: Ticket) -> io::Result<Portal> {
+        let Ticket { actor, incarnation, end } = ticket;
+        let end = parcel::take_out(end).map_err(io::Error::other)?;
+        let host = Host::here().map_err(io::Error::other)?;
+        host.receive(actor, incarnation, Link::Socket(end)).map(Portal::new)
+    }
+}
+
+/// The line to the actor at the end of `line` from the one that runs here. Outside of actors, `line` itself.
+fn from_here(line: &Arc<Line>) -> Arc<Line> {
+    match Host::here() {
+        Ok(host) if host.this.id.uuid != line.home => host.reach(line),
+        Ok(_) | Err(_) => Arc::clone(line),
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) struct Dialogues {
 impl Dialogues {
     /// For the channel behind `line`. The other end may call what the actor exposes to all, and what is `offered` to it.
     pub(crate) fn new(host: Rc<Host>, line: Arc<Line>, offered: Exposure) -> Dialogues {
+        host.know(&line);
         let server = Server::new(host, Arc::clone(&line), offered);
         Dialogues { line, server }
     }
@@ -37,7 +38,7 @@ impl Dialogues {
         match dialogue {
             Dialogue::Call { id, function, args } => self.server.on_call(id, &function, args),
             Dialogue::CancelCall { id } => self.server.on_cancel_call(id),
-            Dialogue::Introduce { end } => drop(end),
+            Dialogue::Introduce { end } => self.server.host.accept(end),
             Dialogue::Return { id, value } => self.line.calls.answer(id, Ok(value)),
             Dialogue::Failed { id, failure } => {
                 self.line.calls.answer(id, Err(NoValue::Failed(failure)));

@@ -290,7 +290,11 @@ impl Keeper {
                 self.report.this.report_progress();
             }
             Message::Farewell { failure } => self.on_farewell(failure),
-            Message::Spec(_) | Message::CancelActor { .. } => {
+            // A peer of it asked. What remains is as if it had been asked from here.
+            Message::Ending { by } => {
+                self.line.bond.order(Order { by, within: None, manner: Manner::Ask });
+            }
+            Message::Spec(_) | Message::CancelActor { .. } | Message::CancelRefused => {
                 self.lose("it said what only a parent says".to_owned());
             }
         }

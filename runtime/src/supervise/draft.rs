@@ -4,11 +4,9 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -17,9 +15,9 @@ use super::nursery::{Core, Member};
 use super::options::Options;
 use crate::actor::ThisActor;
 use crate::error::{ActorId, Error, Result};
-use crate::ipc::Channel;
+use crate::ipc::{Channel, stream_pair};
 use crate::line::{Line, Manner, Order, Relation, Reply};
-use crate::msg::{Dialogue, Form, Life, Message, PROTOCOL, Payload, Spec, Unpackable, Vars};
+use crate::msg::{Dialogue, Form, Life, Message, Payload, Spec, Unpackable, Vars};
 use crate::rpc::{Actor, Dialogues, Function, Host};
 use crate::spawn::{Backend, Link, Request};
 
@@ -160,7 +158,8 @@ impl Draft {
         let backend = vars.backend;
         let out = channel.sender().clone();
         let reply_tx = greet(&out, &this, vars, incarnation, role);
-        let line = Line::of_incarnation(id.clone(), out, Relation::Child, incarnation);
+        let line =
+            Line::of_incarnation(id.clone(), out, Relation::Child, this.id.uuid, incarnation);
         let offered = options.offers.resolve()?;
         let dialogues = Dialogues::new(Host::here()?, Arc::clone(&line), offered);
         let owner = owned_by(&line)?;
@@ -200,8 +199,7 @@ fn greet(
 ) -> Option<oneshot::Sender<Reply>> {
     let Role { exposure, state, life, only_call } = role;
     let spec = Spec { parent: this.id.clone(), incarnation, vars, exposure, state, life };
-    let hello =
-        Message::Hello { protocol: PROTOCOL, actor: this.id.clone(), pid: std::process::id() };
+    let hello = Message::hello(this.id.clone(), this.incarnation());
     let (call, reply_tx) = match only_call {
         Some(OnlyCall { function, args, reply_tx }) => (
             Some(Dialogue::Call { id: ONLY_CALL, function: Cow::Borrowed(function), args }.into()),
@@ -224,12 +222,6 @@ fn open_channel(backend: Backend) -> io::Result<(Channel, Link)> {
         let (channel, end) = Channel::in_memory();
         Ok((channel, Link::Memory(Box::new(end))))
     }
-}
-
-/// Both ends close on exec and do not block, from birth.
-fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    Ok(socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?)
 }
 
 /// A start that is awaited. Dropped before the line is taken from it, it cancels the child.

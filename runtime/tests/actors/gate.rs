@@ -1,10 +1,10 @@
 //! A gate at which actors wait, to go through at once. Waiting blocks the actor: no cancel is read until it is through.
 
 use std::io::Read;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use tokio::net::UnixListener;
+use tokio::net::unix::SocketAddr;
+use tokio::net::{UnixListener, UnixStream};
 
 pub(crate) struct Gate {
     listener: UnixListener,
@@ -24,10 +24,28 @@ impl Gate {
 
     /// Opens once so many wait.
     pub(crate) async fn open_for(self, count: usize) {
+        self.wait_for(count).await.open();
+    }
+
+    /// Returns when so many wait.
+    pub(crate) async fn wait_for(self, count: usize) -> Crowded {
         let mut waiting = Vec::new();
         while waiting.len() < count {
             waiting.push(self.listener.accept().await.expect("somebody comes"));
         }
+        Crowded { _gate: self, waiting }
+    }
+}
+
+/// A closed gate at which some wait.
+pub(crate) struct Crowded {
+    _gate: Gate,
+    waiting: Vec<(UnixStream, SocketAddr)>,
+}
+
+impl Crowded {
+    pub(crate) fn open(self) {
+        drop(self.waiting);
     }
 }
 
@@ -39,6 +57,6 @@ impl Drop for Gate {
 
 /// Waits at a gate until it opens.
 pub(crate) fn pass(gate: PathBuf) {
-    let mut connection = UnixStream::connect(gate).expect("a gate");
+    let mut connection = std::os::unix::net::UnixStream::connect(gate).expect("a gate");
     assert_eq!(connection.read(&mut [0]).expect("its end"), 0);
 }

@@ -14,6 +14,7 @@ mod lifetimes;
 mod logs;
 mod nurseries;
 mod orphans;
+mod peers;
 mod scopes;
 mod streams;
 mod supervisors;
@@ -112,6 +113,7 @@ fn all_cases() -> Vec<Case> {
         scopes::cases(),
         supervisors::cases(),
         upward::cases(),
+        peers::cases(),
     ]
     .into_iter()
     .flatten()

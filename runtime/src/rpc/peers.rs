@@ -1,0 +1,424 @@
+//! Channels to actors that are neither parent nor child.
+//!
+//! Whoever holds a portal and sends it on makes a pair of sockets: one end goes to the receiver with the value the portal is in, the
+//! other to the actor the portal is of, as [`Dialogue::Introduce`] on the sender's own channel to it. Nobody listens, nobody is
+//! looked up. Between threads of a process values are moved and never packed, so there a portal is introduced where it is first
+//! used by another actor than the one it belonged to.
+//!
+//! ```text
+//!         ┌── value with a portal of T, one end ──► R ─┐ Hello
+//! sender ─┤                                            ├── the channel of R and T
+//!         └── Introduce, the other end ───────────► T ─┘ Hello
+//! ```
+//!
+//! An actor that already has a channel to the other one uses that, and lets go of the new end before it has said a word over it;
+//! the other end is dropped then. So a channel over which `Hello` has come stays until one of the two actors ends.
+//!
+//! The task that drives such a channel is not one that its actor waits for. What is served over it is ended with the actor.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tracing::Span;
+use uuid::Uuid;
+
+use super::function::Exposure;
+use super::host::Host;
+use super::portal::Portal;
+use super::serve::Dialogues;
+use crate::actor::{ActorInfo, Tasks};
+use crate::error::{ActorId, Error, Result, Teardown};
+use crate::ipc::{Channel, Closed, MemoryEnd, stream_pair};
+use crate::line::{Answer, End as LineEnd, Ended, Line, Relation};
+use crate::msg::{Dialogue, End, Form, Message, PROTOCOL};
+use crate::spawn::{Exit, Link};
+
+/// How long an actor's end waits for its last word to its peers to be written. One that does not read does not hold it up.
+const LAST_WORD: Duration = Duration::from_millis(50);
+
+/// The lines of one actor, and the tasks that drive those to its peers.
+pub(super) struct Peers {
+    lines: RefCell<HashMap<Life, Known>>,
+    drivers: Tasks,
+    closing: RefCell<bool>,
+    closed: Notify,
+}
+
+impl Peers {
+    /// Of an actor whose work is logged within `span`.
+    pub(super) fn new(span: Span) -> Peers {
+        Peers {
+            lines: RefCell::default(),
+            drivers: Tasks::new(span),
+            closing: RefCell::new(false),
+            closed: Notify::new(),
+        }
+    }
+}
+
+/// An actor, in one of its lives.
+type Life = (Uuid, u64);
+
+/// A line that portals to its actor use.
+enum Known {
+    /// To the parent or a child, kept by whoever drives its channel and by portals.
+    Family(Weak<Line>),
+    /// Kept here when it has ended, to tell later uses how.
+    Peer(Arc<Line>),
+}
+
+/// Peers that are remembered; with more, those that have ended are forgotten.
+const REMEMBERED: usize = 1024;
+
+impl Known {
+    fn line(&self) -> Option<Arc<Line>> {
+        match self {
+            Known::Family(line) => line.upgrade(),
+            Known::Peer(line) => Some(Arc::clone(line)),
+        }
+    }
+
+    fn is_worth_remembering(&self) -> bool {
+        match self {
+            Known::Family(line) => line.strong_count() > 0,
+            Known::Peer(line) => line.bond.end().is_none(),
+        }
+    }
+}
+
+impl Host {
+    /// There is a channel to that actor: it is what portals to it use.
+    pub(super) fn know(&self, line: &Arc<Line>) {
+        let known = match line.relation {
+            Relation::Child | Relation::Parent => Known::Family(Arc::downgrade(line)),
+            Relation::Peer => Known::Peer(Arc::clone(line)),
+        };
+        let mut lines = self.peers.lines.borrow_mut();
+        if lines.len() >= REMEMBERED {
+            lines.retain(|_, known| known.is_worth_remembering());
+        }
+        lines.insert((line.actor.uuid, line.incarnation), known);
+    }
+
+    /// This actor's own line to the one at the end of `via`, which is a line of another actor of this process.
+    pub(super) fn reach(self: &Rc<Host>, via: &Line) -> Arc<Line> {
+        self.known(&via.actor, via.incarnation).unwrap_or_else(|| {
+            self.meet(via).unwrap_or_else(|error| self.line_to_nobody(via, &error))
+        })
+    }
+
+    /// The line to an actor whose portal was received, with the end of a new channel to it.
+    pub(super) fn receive(
+        self: &Rc<Host>,
+        actor: ActorId,
+        incarnation: u64,
+        end: Link,
+    ) -> io::Result<Arc<Line>> {
+        match self.known(&actor, incarnation) {
+            Some(line) => Ok(line),
+            None => Ok(self.adopt(actor, incarnation, open(end)?)),
+        }
+    }
+
+    /// Somebody was given a portal to this actor, and is at the other end of that channel. Who it is, it says first.
+    pub(super) fn accept(self: &Rc<Host>, end: End) {
+        // One that cannot be opened is closed, as the other end will see.
+        let Some(Ok(channel)) = end.into_link().map(open) else { return };
+        let host = Rc::clone(self);
+        self.drive(async move { host.greet(channel).await });
+    }
+
+    /// Tells the peers that this actor ends, for `by`.
+    pub(super) fn say_ending(&self, by: &ActorId) {
+        for line in self.peers.lines.borrow().values().filter_map(Known::line) {
+            match line.relation {
+                // A peer that is gone need not know.
+                Relation::Peer => drop(line.out.push(Message::Ending { by: by.clone() })),
+                Relation::Child | Relation::Parent => {}
+            }
+        }
+    }
+
+    /// Closes the channels to the peers, once what was said over them is written. Bounded.
+    pub(crate) async fn close_peers(&self) {
+        self.peers.closing.replace(true);
+        self.peers.closed.notify_waiters();
+        // One that was not written in time is not waited for: the channel's end says nearly as much.
+        let _written = tokio::time::timeout(LAST_WORD, self.peers.drivers.wait_idle()).await;
+    }
+
+    /// The channel there is, if it is of use.
+    fn known(self: &Rc<Host>, actor: &ActorId, incarnation: u64) -> Option<Arc<Line>> {
+        let this = &self.this;
+        if (actor.uuid, incarnation) == (this.id.uuid, this.incarnation()) {
+            return Some(self.line_to_itself());
+        }
+        self.open_line((actor.uuid, incarnation))
+    }
+
+    fn open_line(&self, life: Life) -> Option<Arc<Line>> {
+        let line = self.peers.lines.borrow().get(&life).and_then(Known::line)?;
+        // One whose actor has ended says how; one that broke is replaced.
+        (!line.calls.is_lost()).then_some(line)
+    }
+
+    /// Both ends of one channel here: to itself an actor is a peer like any other.
+    fn line_to_itself(self: &Rc<Host>) -> Arc<Line> {
+        let this = &self.this;
+        self.open_line((this.id.uuid, this.incarnation())).unwrap_or_else(|| {
+            let (ours, theirs) = Channel::in_memory();
+            self.accept(End::new(Link::Memory(Box::new(theirs))));
+            self.adopt(this.id.clone(), this.incarnation(), ours)
+        })
+    }
+
+    fn meet(self: &Rc<Host>, via: &Line) -> io::Result<Arc<Line>> {
+        let (ours, theirs) = match via.out.form() {
+            Form::Value => {
+                let (channel, end) = Channel::in_memory();
+                (channel, Link::Memory(Box::new(end)))
+            }
+            Form::Bytes => {
+                let (ours, theirs) = stream_pair()?;
+                (Channel::over_socket(ours)?, Link::Socket(theirs))
+            }
+        };
+        // If it takes no more, the end goes with it, and this one sees that.
+        let _pushed = via.out.push(Dialogue::Introduce { end: End::new(theirs) });
+        Ok(self.adopt(via.actor.clone(), via.incarnation, ours))
+    }
+
+    fn adopt(self: &Rc<Host>, actor: ActorId, incarnation: u64, channel: Channel) -> Arc<Line> {
+        let (peer, line) = Peer::new(self, actor, incarnation, channel);
+        self.drive(async move { peer.talk(Greeting::Awaited).await });
+        line
+    }
+
+    /// A line that has ended before it began.
+    fn line_to_nobody(&self, via: &Line, error: &io::Error) -> Arc<Line> {
+        let (channel, _) = Channel::in_memory();
+        let (actor, home) = (via.actor.clone(), self.this.id.uuid);
+        let line = Line::new(actor, channel.sender().clone(), Relation::Peer, home);
+        line.calls.close(&Ended::Lost { reason: format!("no channel could be made: {error}") });
+        line.bond.set_end(unseen_end());
+        line
+    }
+
+    async fn greet(self: Rc<Host>, mut channel: Channel) {
+        // Anything else is no peer's first word: of one that has a better channel there is none.
+        if let Ok(Message::Hello { protocol: PROTOCOL, actor, incarnation, .. }) =
+            channel.recv().await
+        {
+            let (peer, _line) = Peer::new(&self, actor, incarnation, channel);
+            peer.talk(Greeting::Done).await;
+        }
+    }
+
+    fn drive(self: &Rc<Host>, driver: impl Future<Output = ()> + 'static) {
+        let host = Rc::clone(self);
+        self.peers.drivers.spawn(async move {
+            tokio::select! {
+                biased;
+                () = driver => {}
+                () = host.wait_overdue() => {}
+            }
+        });
+    }
+
+    async fn wait_closing(&self) {
+        loop {
+            let closed = self.peers.closed.notified();
+            if *self.peers.closing.borrow() {
+                return;
+            }
+            closed.await;
+        }
+    }
+
+    /// A driver has that long to flush once the actor closes its channels.
+    async fn wait_overdue(&self) {
+        self.wait_closing().await;
+        tokio::time::sleep(LAST_WORD).await;
+    }
+}
+
+fn open(end: Link) -> io::Result<Channel> {
+    match end {
+        Link::Socket(fd) => Channel::over_socket(fd),
+        Link::Memory(end) => MemoryEnd::from_link(end)
+            .map(Channel::over_memory)
+            .ok_or_else(|| io::Error::other("the link is not one of this crate's")),
+    }
+}
+
+/// How a peer ended is known to its parent only.
+fn unseen_end() -> LineEnd {
+    LineEnd { exit: Some(Exit::Unknown), teardown: Teardown::default() }
+}
+
+/// Whether the other end has said who it is.
+#[derive(Clone, Copy)]
+enum Greeting {
+    Awaited,
+    Done,
+}
+
+/// The channel to a peer, and what is said over it.
+struct Peer {
+    host: Rc<Host>,
+    line: Arc<Line>,
+    channel: Channel,
+    dialogues: Dialogues,
+    /// It has said that it ends, and for whom.
+    ending: Option<ActorId>,
+}
+
+impl Peer {
+    fn new(
+        host: &Rc<Host>,
+        actor: ActorId,
+        incarnation: u64,
+        channel: Channel,
+    ) -> (Peer, Arc<Line>) {
+        let (this, out) = (&host.this, channel.sender().clone());
+        let line = Line::of_incarnation(actor, out, Relation::Peer, this.id.uuid, incarnation);
+        let hello = Message::hello(this.id.clone(), this.incarnation());
+        // The queue is new, and its other end in our hands.
+        let _pushed = channel.sender().push(hello);
+        let dialogues = Dialogues::new(Rc::clone(host), Arc::clone(&line), Exposure::default());
+        let peer = Peer {
+            host: Rc::clone(host),
+            line: Arc::clone(&line),
+            channel,
+            dialogues,
+            ending: None,
+        };
+        (peer, line)
+    }
+
+    /// Until one of the two actors ends, or the channel breaks.
+    async fn talk(mut self, greeting: Greeting) {
+        let ended = match self.greet(greeting).await {
+            ControlFlow::Continue(()) => self.serve().await,
+            ControlFlow::Break(over) => over,
+        };
+        match ended {
+            Over::Closing => self.channel.flush().await,
+            Over::Ended(ended) => {
+                self.dialogues.end(&ended);
+                self.line.bond.set_end(unseen_end());
+            }
+        }
+    }
+
+    async fn greet(&mut self, greeting: Greeting) -> ControlFlow<Over> {
+        match greeting {
+            Greeting::Done => return ControlFlow::Continue(()),
+            Greeting::Awaited => {}
+        }
+        match self.next().await? {
+            Message::Hello { protocol: PROTOCOL, actor, .. } if actor == self.line.actor => {
+                ControlFlow::Continue(())
+            }
+            other => {
+                ControlFlow::Break(self.lost(&format!("its first word makes no sense: {other:?}")))
+            }
+        }
+    }
+
+    async fn serve(&mut self) -> Over {
+        loop {
+            let message = match self.next().await {
+                ControlFlow::Continue(message) => message,
+                ControlFlow::Break(over) => return over,
+            };
+            if let ControlFlow::Break(over) = self.on(message) {
+                return over;
+            }
+        }
+    }
+
+    async fn next(&mut self) -> ControlFlow<Over, Message> {
+        let received = tokio::select! {
+            biased;
+            received = self.channel.recv() => received,
+            () = self.host.wait_closing() => return ControlFlow::Break(Over::Closing),
+        };
+        match received {
+            Ok(message) => ControlFlow::Continue(message),
+            Err(Closed::Ended) => ControlFlow::Break(Over::Ended(self.ended())),
+            Err(closed) => ControlFlow::Break(self.lost(&closed.to_string())),
+        }
+    }
+
+    fn on(&mut self, message: Message) -> ControlFlow<Over> {
+        match message {
+            Message::Dialogue(dialogue) => self.dialogues.on(dialogue),
+            Message::CancelActor { .. } => self.on_cancel(),
+            Message::CancelAck => self.line.answer.set(Answer::Heard),
+            Message::CancelRefused => self.line.answer.set(Answer::Refused),
+            // What it still answers, a failure for one, is not to be masked: what is left is told at its end.
+            Message::Ending { by } => self.ending = Some(by),
+            other @ (Message::Hello { .. }
+            | Message::Spec(_)
+            | Message::Ready
+            | Message::BootFailed(_)
+            | Message::Progress
+            | Message::Farewell { .. }) => {
+                return ControlFlow::Break(
+                    self.lost(&format!("it said what no peer says: {other:?}")),
+                );
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Whoever it names, it is the peer at this end that asks.
+    fn on_cancel(&self) {
+        let answer = match self.host.ask_end(&self.line.actor) {
+            Answer::Heard => Message::CancelAck,
+            Answer::Refused => Message::CancelRefused,
+        };
+        // One for each time the peer asks.
+        let _pushed = self.line.out.push(answer);
+    }
+
+    fn ended(&self) -> Ended {
+        match &self.ending {
+            Some(by) => Ended::Cancelled { by: by.clone() },
+            None => Ended::Died { exit: Exit::Unknown, incarnation: self.line.incarnation },
+        }
+    }
+
+    fn lost(&self, reason: &str) -> Over {
+        Over::Ended(Ended::Lost { reason: reason.to_owned() })
+    }
+}
+
+/// Why a channel to a peer is not served any more.
+enum Over {
+    /// This actor ends.
+    Closing,
+    Ended(Ended),
+}
+
+impl ActorInfo {
+    /// This actor as others see it: to be given to them, so that they can call it. Called here, it serves what it serves
+    /// everybody.
+    ///
+    /// # Errors
+    /// [`Error::NoRuntime`] on a thread that does not run this actor.
+    pub fn portal(&self) -> Result<Portal> {
+        let host = Host::here()?;
+        if host.this.id != *self.id() {
+            return Err(Error::NoRuntime);
+        }
+        Ok(Portal::new(host.line_to_itself()))
+    }
+}
