@@ -45,6 +45,9 @@ pub mod variable {
     pub const CASE: &str = "RUNNER_CASE";
     /// Where an exec'd process of the same binary finds the attempt's memory.
     pub const CAPTURE: &str = "RUNNER_CAPTURE";
+    /// fds above 2, separated by commas, that whoever closes fds on behalf of a program should leave
+    /// open in every process it starts. Not ours alone: it may name some before we add to it.
+    pub const KEEP_FDS: &str = "SPAWN_KEEP_FDS";
     /// The manifest to use instead of the one found upwards from the package.
     pub const MANIFEST: &str = "RUNNER_MANIFEST";
     /// The backend of the case, under the name plain binaries know.

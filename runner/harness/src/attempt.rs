@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::os::fd::RawFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::process;
 use std::thread;
@@ -14,6 +15,7 @@ use runner_core::memory::Memory;
 use runner_core::protocol::{Attempt, Capture, Done, Work, variable};
 use runner_core::report::BODY_THREAD;
 
+use crate::capture::Passing;
 use crate::case::{Case, SkipRequest, chain_of};
 use crate::registry::{self, Body, RegisteredTest};
 use crate::{Hooks, capture, watchdog};
@@ -77,13 +79,23 @@ fn enter(attempt: &Attempt, memory: &'static Memory, owner: Option<&capture::Own
     }
     match attempt.capture {
         // Trace points and labels have their place all the same.
-        Capture::No => capture::attach(memory),
-        Capture::Sys => capture::start(memory),
-        Capture::TeeSys => refuse(memory, "capture mode tee-sys is not built yet".into()),
-        Capture::Fd => refuse(memory, "a suite binary is captured at the sys level, not fd".into()),
+        Capture::No | Capture::Fd => capture::attach(memory),
+        Capture::Sys => capture::start(memory, Passing::Held),
+        Capture::TeeSys => capture::start(memory, Passing::PassedOn),
     }
     if let Some(owner) = owner {
         environment::set(variable::CAPTURE, &capture::address(owner));
+        if let Some(kept) = owner.kept() {
+            environment::set(variable::KEEP_FDS, &with_kept(kept));
+        }
+    }
+}
+
+/// The list of fds to be left open, with one more.
+fn with_kept(fd: RawFd) -> String {
+    match std::env::var(variable::KEEP_FDS) {
+        Ok(list) if !list.is_empty() => format!("{list},{fd}"),
+        Ok(_) | Err(_) => fd.to_string(),
     }
 }
 

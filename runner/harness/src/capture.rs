@@ -16,7 +16,8 @@
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::io::Write;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
@@ -63,9 +64,22 @@ impl Switch {
     }
 }
 
+/// What becomes of output beside being taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passing {
+    /// Nothing.
+    Held,
+    /// It goes to the real fd as well. That this fails or falls short is not the program's concern.
+    PassedOn,
+}
+
+/// Whether output is [`Passing::PassedOn`].
+static PASS_ON: AtomicBool = AtomicBool::new(false);
+
 /// Starts to capture in this process and in what it forks from now on. Called in an attempt's
 /// first process, while it has one thread.
-pub(crate) fn start(memory: &'static Memory) {
+pub(crate) fn start(memory: &'static Memory, passing: Passing) {
+    PASS_ON.store(passing == Passing::PassedOn, Ordering::Relaxed);
     for (fd, switch) in (1..).zip(&STREAMS) {
         if let Some(identity) = identity(fd) {
             switch.expect(identity);
@@ -76,11 +90,13 @@ pub(crate) fn start(memory: &'static Memory) {
 }
 
 /// What [`resume`] needs in a fresh image of this binary, as a value for
-/// [`variable::CAPTURE`]: whose memory it is, and what fds 1 and 2 were.
+/// [`variable::CAPTURE`]: whose memory it is, what fds 1 and 2 were, whether output is passed on,
+/// and the fd that is kept.
 pub(crate) fn address(owner: &Owner) -> String {
     let [(d1, i1), (d2, i2)] = [STREAMS[0].expected(), STREAMS[1].expected()];
-    let Owner { pid, start_ticks, fd, inode } = owner;
-    format!("{pid},{start_ticks},{fd},{inode},{d1},{i1},{d2},{i2}")
+    let Owner { pid, start_ticks, fd, inode, kept } = owner;
+    let (kept, pass_on) = (kept.unwrap_or(NOT_KEPT), u8::from(PASS_ON.load(Ordering::Relaxed)));
+    format!("{pid},{start_ticks},{fd},{inode},{d1},{i1},{d2},{i2},{pass_on},{kept}")
 }
 
 /// Goes on capturing in a fresh image of this binary, if the environment names an attempt's
@@ -91,12 +107,14 @@ pub(crate) fn resume() {
         return;
     };
     let numbers: Vec<u64> = value.split(',').filter_map(|word| word.parse().ok()).collect();
-    let &[pid, start_ticks, fd, inode, d1, i1, d2, i2] = numbers.as_slice() else {
+    let &[pid, start_ticks, fd, inode, d1, i1, d2, i2, pass_on, kept] = numbers.as_slice() else {
         return;
     };
-    let Some(memory) = Owner::open(pid, start_ticks, fd, inode) else {
+    let owners = Owner::open(pid, start_ticks, fd, inode);
+    let Some(memory) = owners.or_else(|| open_kept(kept, inode)) else {
         return;
     };
+    PASS_ON.store(pass_on != 0, Ordering::Relaxed);
     for ((fd, switch), expected) in (1..).zip(&STREAMS).zip([(d1, i1), (d2, i2)]) {
         switch.expect(expected);
         switch.set_by(fd);
@@ -105,19 +123,39 @@ pub(crate) fn resume() {
 }
 
 /// The living process whose fd keeps an attempt's memory open: its supervisor.
+///
+/// A fresh image opens that fd by `/proc`, so that none has to be inherited. It may not be allowed
+/// to: in another user or pid namespace, or with fewer capabilities than the supervisor has. For
+/// those the same memory is also kept open under a number that all processes of the attempt
+/// inherit, and that [`variable::KEEP_FDS`] asks everybody else to leave alone.
 pub(crate) struct Owner {
     pid: i32,
     start_ticks: u64,
     fd: i32,
     inode: u64,
+    kept: Option<RawFd>,
 }
+
+/// The fd that is kept has no lower number: programs expect the next ones to be theirs.
+const LOWEST_KEPT: c_int = 512;
+
+/// In the place of its number where none could be kept.
+const NOT_KEPT: RawFd = 0;
 
 impl Owner {
     /// This process, which must outlive the attempt.
     pub(crate) fn this(memory: &Memory) -> Option<Self> {
         let pid = std::process::id().cast_signed();
         let start_ticks = process::start_ticks(pid)?;
-        Some(Self { pid, start_ticks, fd: memory.fd().as_raw_fd(), inode: memory.inode().ok()? })
+        let (fd, inode) = (memory.fd().as_raw_fd(), memory.inode().ok()?);
+        // SAFETY: takes no pointer; the new fd lives as long as this process.
+        let kept = unsafe { libc::fcntl(fd, libc::F_DUPFD, LOWEST_KEPT) };
+        Some(Self { pid, start_ticks, fd, inode, kept: (kept > 2).then_some(kept) })
+    }
+
+    /// The fd that every process of the attempt inherits, if there is one.
+    pub(crate) fn kept(&self) -> Option<RawFd> {
+        self.kept
     }
 
     fn open(pid: u64, start_ticks: u64, fd: u64, inode: u64) -> Option<Memory> {
@@ -126,6 +164,17 @@ impl Owner {
         let memory = Memory::open(file.ok()?.into()).ok()?;
         (alive == start_ticks && memory.inode().ok()? == inode).then_some(memory)
     }
+}
+
+/// By the fd that was inherited, if it still is what it was. It stays open for further images.
+fn open_kept(number: u64, inode: u64) -> Option<Memory> {
+    let number = c_int::try_from(number).ok().filter(|number| *number > 2)?;
+    // SAFETY: takes no pointer; a number that is not open is an error.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    // SAFETY: the copy is new and nobody else's.
+    let copy = (copy > 2).then(|| unsafe { OwnedFd::from_raw_fd(copy) })?;
+    let memory = Memory::open(copy).ok()?;
+    (memory.inode().ok()? == inode).then_some(memory)
 }
 
 /// Names the calling thread in captured output, from its next line on.
@@ -159,6 +208,7 @@ fn take(fd: c_int, pieces: &[libc::iovec]) -> Option<isize> {
     let stream = match fd {
         1 => Stream::Stdout,
         2 => Stream::Stderr,
+        PROBE => return Some(PROBED),
         _ => return None,
     };
     if !STREAMS[(fd - 1) as usize].on.load(Ordering::Relaxed) {
@@ -171,9 +221,31 @@ fn take(fd: c_int, pieces: &[libc::iovec]) -> Option<isize> {
         // SAFETY: the caller of `write` or `writev` promises that the range is readable.
         let bytes = unsafe { std::slice::from_raw_parts(piece.iov_base.cast(), piece.iov_len) };
         memory.write(&writer, stream, bytes);
+        if PASS_ON.load(Ordering::Relaxed) {
+            pass_on(fd, bytes);
+        }
         taken += piece.iov_len;
     }
     Some(taken.cast_signed())
+}
+
+/// To the real fd, as far as it takes it.
+fn pass_on(fd: c_int, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        // SAFETY: the slice is readable.
+        let written =
+            unsafe { libc::syscall(libc::SYS_write, fd, bytes.as_ptr(), bytes.len()) as isize };
+        match usize::try_from(written) {
+            Ok(count) => bytes = &bytes[count.min(bytes.len())..],
+            Err(_) if was_interrupted() => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn was_interrupted() -> bool {
+    // SAFETY: the address of this thread's own errno.
+    unsafe { *libc::__errno_location() == libc::EINTR }
 }
 
 /// Who is writing, from memory of this thread's own; asked of the kernel once per thread and
@@ -243,6 +315,22 @@ fn changed(fd: c_int) {
         STREAMS[(fd - 1) as usize].set_by(fd);
     }
 }
+
+/// Whether what calls libc's `write` and `writev` comes here: std does, and so does everybody else.
+pub(crate) fn is_in_place() -> bool {
+    let piece = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+    // SAFETY: if it is not us who are called, nothing is written to an fd that cannot be open.
+    let calls =
+        unsafe { [libc::write(PROBE, ptr::null(), 0), libc::writev(PROBE, &raw const piece, 1)] };
+    // SAFETY: never dropped, so nothing is closed; writing to it is as above.
+    let mut by_std = std::mem::ManuallyDrop::new(unsafe { File::from_raw_fd(PROBE) });
+    calls == [PROBED; 2] && by_std.write(&[]).is_ok_and(|count| count == PROBED as usize)
+}
+
+/// No fd: what is written to it asks whether this is the one who is written by.
+const PROBE: c_int = -0x5eed;
+/// The answer, which no kernel gives to nothing written.
+const PROBED: isize = 0x5eed;
 
 /// libc's `write`.
 ///

@@ -2,6 +2,7 @@
 //!
 //! Called by `runner_supervisor`. What happens in the case itself is `attempt`'s.
 
+use std::os::fd::RawFd;
 use std::process;
 use std::thread;
 
@@ -35,6 +36,10 @@ impl FirstProcess for ForkedCase {
             // It does nothing that could panic.
             let _ = thread.join();
         }
+    }
+
+    fn kept_fds(&self, _: &Attempt) -> Vec<RawFd> {
+        self.owner.as_ref().and_then(capture::Owner::kept).into_iter().collect()
     }
 
     fn run(&self, attempt: Attempt, memory: &'static Memory) -> ! {

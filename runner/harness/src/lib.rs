@@ -34,6 +34,7 @@ mod player;
 pub mod registry;
 mod stacks;
 mod trace;
+mod unserved;
 mod watchdog;
 
 use std::io;
@@ -174,6 +175,9 @@ impl Harness {
             divert();
         }
         let hooks: &'static Hooks = Box::leak(Box::new(self.hooks));
+        if let Some(reason) = unserved::reason() {
+            return failure(&format!("test target `{}`: {reason}", self.target.name));
+        }
         match std::env::var(variable::ROLE) {
             Ok(value) if value == role::LIST => list(&self.target),
             Ok(value) if value == role::SUPERVISOR => supervise(hooks),

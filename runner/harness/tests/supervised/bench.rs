@@ -1,5 +1,7 @@
 //! Plays the runner for one supervisor, and says what came of a case.
 
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -21,16 +23,32 @@ pub(crate) struct Bench {
     pub(crate) memory: Memory,
     process: Child,
     folder: tempfile::TempDir,
+    /// Where its stdout and stderr lead, if not to ours.
+    stdout: Option<File>,
 }
 
 impl Bench {
     pub(crate) fn start() -> Self {
+        Self::start_into(None)
+    }
+
+    /// Its fds 1 and 2 lead into a file.
+    pub(crate) fn start_with_stdout() -> Self {
+        Self::start_into(Some(tempfile::tempfile().expect("a file")))
+    }
+
+    fn start_into(stdout: Option<File>) -> Self {
         let (mut control, theirs) = UnixStream::pair().expect("a socket pair");
         control.set_read_timeout(Some(Duration::from_secs(30))).expect("a limit");
         let memory = Memory::create(0).expect("attempt memory");
         inherit(&theirs);
         inherit(&memory.fd());
-        let process = Command::new("/proc/self/exe")
+        let mut command = Command::new("/proc/self/exe");
+        if let Some(file) = &stdout {
+            command.stdout(file.try_clone().expect("a copy"));
+            command.stderr(file.try_clone().expect("a copy"));
+        }
+        let process = command
             .env(variable::ROLE, role::SUPERVISOR)
             .env(variable::CONTROL, theirs.as_raw_fd().to_string())
             .env(variable::MEMORY, memory.fd().as_raw_fd().to_string())
@@ -42,7 +60,7 @@ impl Bench {
         let greeting: FromSupervisor = receive(&mut control).expect("a greeting");
         assert_eq!(greeting, FromSupervisor::Hello { protocol: PROTOCOL_VERSION });
         let folder = tempfile::tempdir().expect("a folder");
-        Self { control, memory, process, folder }
+        Self { control, memory, process, folder, stdout }
     }
 
     /// An attempt of a test of `bodies`, with a deadline that no test waits for in vain.
@@ -123,6 +141,14 @@ impl Bench {
 
     pub(crate) fn pid(&self) -> i32 {
         self.process.id().cast_signed()
+    }
+
+    /// What went to its real fds 1 and 2.
+    pub(crate) fn stdout(&self) -> String {
+        let mut text = String::new();
+        let mut file = self.stdout.as_ref().expect("a file");
+        file.rewind().and_then(|()| file.read_to_string(&mut text)).expect("text");
+        text
     }
 
     pub(crate) fn said(&self) -> String {

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 mod locks;
+pub(crate) mod writers;
 
 /// What the suite's hook says.
 pub(crate) fn describe(out: &mut dyn io::Write) -> io::Result<()> {

@@ -8,6 +8,7 @@ extern crate runner_harness as runner;
 
 mod bench;
 mod bodies;
+mod captures;
 mod clocks;
 mod hangs;
 mod limits;
@@ -16,12 +17,18 @@ fn main() -> ExitCode {
     if std::env::var_os(variable::ROLE).is_some() {
         return runner::harness!().describe(bodies::describe).main();
     }
+    if bodies::writers::is_one() {
+        return runner::harness!().divert(bodies::writers::write_as_an_image).main();
+    }
     if std::env::var_os("CHILD").is_some() {
         bodies::live_as_a_child();
     }
     let arguments = libtest_mimic::Arguments::from_args();
-    let tests =
-        [clocks::TESTS, hangs::TESTS, limits::TESTS].concat().into_iter().map(trial).collect();
+    let tests = [captures::TESTS, clocks::TESTS, hangs::TESTS, limits::TESTS]
+        .concat()
+        .into_iter()
+        .map(trial)
+        .collect();
     libtest_mimic::run(&arguments, tests).exit_code()
 }
 
