@@ -357,8 +357,10 @@ fn a_group_never_runs_more_than_its_limit_and_others_overtake_it() {
 
 #[test]
 fn a_wide_case_waits_for_room_and_nothing_overtakes_it() {
-    let wide = |width| Job { width, ..job(0) };
-    let (mut plan, now) = running([1, 1, 2, 1].map(wide).to_vec(), bounds(2));
+    // The last one is in a lane of its own: it could.
+    let wide = |(width, group)| Job { width, group, ..job(0) };
+    let jobs = [(1, None), (1, None), (2, None), (1, Some(0))].map(wide).to_vec();
+    let (mut plan, now) = running(jobs, Bounds { groups: vec![9], ..bounds(2) });
     assert_eq!(plan.step(ended(0, Ending::Good), now), [], "one slot is not enough");
     assert_eq!(plan.step(ended(1, Ending::Good), now), [start(0, 2)]);
     assert_eq!(plan.step(ended(0, Ending::Good), now), [start(0, 3), Action::Close { slot: 1 }]);
