@@ -11,6 +11,8 @@ use crate::suite::{CASES, LineSide, Run, SLOTS, Selection, Spawning, Target};
 pub(crate) fn all() -> Vec<Figure> {
     let mut figures = vec![case(Selection::Sync), case(Selection::Async), plain_case()];
     figures.push(start_to_first_case());
+    figures.push(matrix());
+    figures.push(expansion());
     figures.push(line("fresh memory", "captured-line", LineSide::Println));
     figures.push(line("memory used before", "captured-line-flood", LineSide::PrintlnAfterFlood));
     for place in [Place::Free, Place::OneCore] {
@@ -115,6 +117,46 @@ fn start_to_first_case() -> Figure {
             ),
         ],
         bar: Bar { floors: None, peer: at_least(1.0, Some(2.0)) },
+    }
+}
+
+/// The bar is of the specification itself: the least a schedule can take is no time of a program.
+fn matrix() -> Figure {
+    Figure {
+        name: "matrix-wall".to_owned(),
+        place: Place::Free,
+        ours: side(
+            format!(
+                "`runner` over 34 cases of 2 to 500 ms, the longest last by name, in {SLOTS} \
+                 slots, by what the run before took; first case to last process"
+            ),
+            run(Run::MatrixWall),
+        ),
+        floor: Some(side(
+            "of that run: the longest case, or the sum of all by slots, whichever is more",
+            run(Run::MatrixBound),
+        )),
+        peers: Vec::new(),
+        bar: Bar { floors: at_most(1.15, Some(1.05)), peer: None },
+    }
+}
+
+const EXPANSIONS: usize = 5;
+
+fn expansion() -> Figure {
+    let place = Place::Free;
+    let job = |work| Probe::Job(Job::Measure { work, place, samples: EXPANSIONS });
+    let cases = crate::expansion::CASES;
+    Figure {
+        name: "expansion".to_owned(),
+        place,
+        ours: side(
+            format!("from a listing to {cases} cases, filtered and listed"),
+            job(Work::Expansion),
+        ),
+        floor: Some(side("a second, which the specification gives", job(Work::Second))),
+        peers: Vec::new(),
+        bar: Bar { floors: at_most(1.0, Some(0.2)), peer: None },
     }
 }
 

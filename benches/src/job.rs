@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{BenchError, Result, Trying};
 use crate::figure::Place;
-use crate::{floor, ours};
+use crate::{expansion, floor, ours};
 
 /// What this program is started again for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,6 +47,10 @@ pub(crate) enum Work {
     FloorTree(floor::Birth),
     /// The cancel of a tree.
     Tree(Backend),
+    /// From a listing to many cases, filtered and listed.
+    Expansion,
+    /// A second: what the specification gives, where there is neither floor nor peer.
+    Second,
 }
 
 /// Children of a burst.
@@ -97,6 +101,8 @@ fn measure(work: Work, place: Place, samples: usize) -> Result<()> {
         Work::Call(backend) => ours::call(backend, samples)?,
         Work::FloorTree(birth) => floor::tree::samples(birth, samples)?,
         Work::Tree(backend) => ours::tree(backend, samples)?,
+        Work::Expansion => expansion::samples(samples)?,
+        Work::Second => vec![1.0; samples],
     };
     println!("{}", serde_json::to_string(&samples).trying("writing samples")?);
     Ok(())

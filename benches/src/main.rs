@@ -13,6 +13,7 @@
 mod catalogue;
 mod cli;
 mod error;
+mod expansion;
 mod figure;
 mod floor;
 mod job;

@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
+use serde_json::Value;
+
 use crate::error::{BenchError, Result, Trying};
 use crate::products::{Products, cargo, outside_of_cargo};
 
@@ -34,6 +36,10 @@ pub(crate) enum Run {
     NextestOnce(Target, Spawning),
     /// cargo finds that there is nothing to build.
     Freshness,
+    /// The runner over cases of known durations: the wall of what comes after listing.
+    MatrixWall,
+    /// The least that the last such run could have taken.
+    MatrixBound,
     /// A line in a case of a suite.
     Line(LineSide),
 }
@@ -90,6 +96,8 @@ impl Run {
             }
             Self::NextestOnce(target, spawning) => one(nextest_once(products, target, spawning)),
             Self::Freshness => one(freshness()),
+            Self::MatrixWall => one(matrix_wall(products)),
+            Self::MatrixBound => one(Ok(last_run(products)?.bound())),
             Self::Line(side) => line(products, side),
         }
     }
@@ -103,6 +111,8 @@ impl Run {
             | Self::RunnerPerPlainCase
             | Self::SpawnPerPlainCase
             | Self::Freshness
+            | Self::MatrixWall
+            | Self::MatrixBound
             | Self::Line(_) => false,
         }
     }
@@ -223,6 +233,55 @@ fn runner(products: &Products, capture: &str, filterset: &str) -> Command {
             filterset,
         ]);
     command
+}
+
+/// A run that knows how long its cases took before: the first one is made for that.
+fn matrix_wall(products: &Products) -> Result<f64> {
+    for _ in 0..2 {
+        wall(&mut runner(products, "sys", "binary(=matrix)"))?;
+    }
+    Ok(last_run(products)?.wall)
+}
+
+/// What a recorded run of the matrix says of time.
+struct Recorded {
+    wall: f64,
+    cases: Vec<f64>,
+}
+
+impl Recorded {
+    /// No schedule is shorter than its longest case, nor than the slots' share of all.
+    fn bound(&self) -> f64 {
+        let longest = self.cases.iter().copied().fold(0.0, f64::max);
+        longest.max(self.cases.iter().sum::<f64>() / SLOTS as f64)
+    }
+}
+
+/// The last run that the runner recorded for this workspace.
+fn last_run(products: &Products) -> Result<Recorded> {
+    let runs = products.scratch.with_file_name("runner").join("runs");
+    let what = format!("the last run in {}", runs.display());
+    let mut folders: Vec<PathBuf> =
+        fs::read_dir(&runs).trying(&what)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    folders.sort();
+    let last = folders.pop().ok_or_else(|| BenchError::new(&what, "there is none"))?;
+    let text = fs::read_to_string(last.join("events.jsonl")).trying(&what)?;
+    let mut recorded = Recorded { wall: f64::NAN, cases: Vec::new() };
+    for line in text.lines() {
+        let event: Value = serde_json::from_str(line).trying(&what)?;
+        match event["event"].as_str() {
+            Some("attempt-finished") => recorded.cases.push(seconds(&event["duration"])),
+            Some("run-finished") => recorded.wall = seconds(&event["duration"]),
+            Some(_) | None => {}
+        }
+    }
+    Ok(recorded)
+}
+
+/// As a `Duration` is recorded.
+fn seconds(duration: &Value) -> f64 {
+    let of = |name: &str| duration[name].as_f64().unwrap_or(f64::NAN);
+    of("secs") + of("nanos") * 1e-9
 }
 
 /// Whether cargo-nextest is installed.
