@@ -151,7 +151,7 @@ fn expansion() -> Figure {
         name: "expansion".to_owned(),
         place,
         ours: side(
-            format!("from a listing to {cases} cases, filtered and listed"),
+            format!("from a listing to {cases} cases, filtered and listed; CPU time of one thread"),
             job(Work::Expansion),
         ),
         floor: Some(side("a second, which the specification gives", job(Work::Second))),

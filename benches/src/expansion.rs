@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use runner_core::diagnostic::Source;
 use runner_core::expand::{Options, Selection, expand, select};
 use runner_core::filter::{Filter, Position};
@@ -14,7 +15,7 @@ use runner_core::manifest::Manifest;
 use runner_core::protocol::{HarnessKind, Listing, PROTOCOL_VERSION, Panics, Resources};
 use runner_core::test::{Mark, MarkKind, Place, Test};
 
-use crate::error::{BenchError, Result};
+use crate::error::{BenchError, Result, Trying};
 
 /// Cases of an expansion.
 pub(crate) const CASES: usize = 100_000;
@@ -44,7 +45,8 @@ filter = "backend(fork)"
 slow-timeout = "20s"
 "#;
 
-/// Seconds of so many expansions.
+/// CPU seconds of so many expansions: it is one thread that only computes, and what others do to
+/// the machine is no part of it.
 pub(crate) fn samples(count: usize) -> Result<Vec<f64>> {
     let wrong = |error: &dyn std::fmt::Display| BenchError::new("expanding", error);
     let source = Source { name: "runner.toml".into(), text: MANIFEST.into() };
@@ -54,9 +56,9 @@ pub(crate) fn samples(count: usize) -> Result<Vec<f64>> {
     let expression = "not (test(/net::/) and backend(thread)) or mark(skip_on_backend)";
     (0..count)
         .map(|_| {
-            let started = Instant::now();
+            let started = cpu_time()?;
             let lines = lines(&manifest, &listing, expression)?;
-            let took = started.elapsed().as_secs_f64();
+            let took = (cpu_time()? - started).as_secs_f64();
             if lines == 0 { Err(wrong(&"nothing is left")) } else { Ok(took) }
         })
         .collect()
@@ -89,6 +91,11 @@ fn lines(manifest: &Manifest, listing: &Listing, expression: &str) -> Result<usi
         let _ = writeln!(text, "p::t {}", case.id);
     }
     Ok(text.lines().count())
+}
+
+fn cpu_time() -> Result<Duration> {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    Ok(time.trying("asking for the CPU's clock")?.into())
 }
 
 fn listing() -> Listing {

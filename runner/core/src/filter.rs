@@ -153,6 +153,28 @@ impl FilterError {
 }
 
 impl Node {
+    /// Both of them. Answers do not depend on who is asked first: the cheaper one is.
+    fn both(left: Self, right: Self) -> Self {
+        let (first, second) = cheaper_first(left, right);
+        Self::And(first, second)
+    }
+
+    /// Either of them.
+    fn either(left: Self, right: Self) -> Self {
+        let (first, second) = cheaper_first(left, right);
+        Self::Or(first, second)
+    }
+
+    fn cost(&self) -> usize {
+        match self {
+            Self::All | Self::None => 0,
+            Self::Default => 200,
+            Self::Ask(_, pattern) => pattern.cost(),
+            Self::Not(node) => node.cost(),
+            Self::And(left, right) | Self::Or(left, right) => left.cost() + right.cost(),
+        }
+    }
+
     fn matches(&self, subject: &Subject<'_>) -> bool {
         match self {
             Self::All => true,
@@ -164,6 +186,12 @@ impl Node {
             Self::Or(left, right) => left.matches(subject) || right.matches(subject),
         }
     }
+}
+
+fn cheaper_first(left: Node, right: Node) -> (Box<Node>, Box<Node>) {
+    let is_ordered = left.cost() <= right.cost();
+    let (first, second) = if is_ordered { (left, right) } else { (right, left) };
+    (Box::new(first), Box::new(second))
 }
 
 impl Question {

@@ -75,7 +75,7 @@ impl<'a> Parser<'a> {
         while let Some(Operator::Or) = self.peek_operator() {
             self.take_operator();
             let right = self.intersection()?;
-            left = Node::Or(Box::new(left), Box::new(right));
+            left = Node::either(left, right);
         }
         Ok(left)
     }
@@ -86,12 +86,12 @@ impl<'a> Parser<'a> {
             match self.peek_operator() {
                 Some(Operator::And) => {
                     self.take_operator();
-                    left = Node::And(Box::new(left), Box::new(self.complement()?));
+                    left = Node::both(left, self.complement()?);
                 }
                 Some(Operator::Without) => {
                     self.take_operator();
                     let right = Node::Not(Box::new(self.complement()?));
-                    left = Node::And(Box::new(left), Box::new(right));
+                    left = Node::both(left, right);
                 }
                 Some(Operator::Or) | None => return Ok(left),
             }

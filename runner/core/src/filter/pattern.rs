@@ -15,8 +15,8 @@ pub(super) enum Pattern {
     Glob {
         /// As it was written.
         text: String,
-        /// What it was translated to.
-        regex: Regex,
+        /// What it was translated to; nothing where it has only one way to match.
+        regex: Option<Regex>,
     },
 }
 
@@ -28,7 +28,9 @@ impl Pattern {
 
     /// Why `text` is no glob, for a person.
     pub(super) fn glob(text: &str) -> Result<Self, String> {
-        let regex = Regex::new(&regex_of_glob(text)?).map_err(|error| error.to_string())?;
+        let is_literal = !text.contains(['*', '?', '[', ']', '{', '}', ',', '\\']);
+        let compile = |text: String| Regex::new(&text).map_err(|error| error.to_string());
+        let regex = if is_literal { None } else { Some(compile(regex_of_glob(text)?)?) };
         Ok(Self::Glob { text: text.to_owned(), regex })
     }
 
@@ -42,9 +44,18 @@ impl Pattern {
 
     pub(super) fn matches(&self, name: &str) -> bool {
         match self {
-            Self::Equal(text) => name == text,
+            Self::Equal(text) | Self::Glob { text, regex: None } => name == text,
             Self::Contains(text) => name.contains(text),
-            Self::Regex(regex) | Self::Glob { regex, .. } => regex.is_match(name),
+            Self::Regex(regex) | Self::Glob { regex: Some(regex), .. } => regex.is_match(name),
+        }
+    }
+
+    /// What asking it costs, against comparing two words.
+    pub(super) fn cost(&self) -> usize {
+        match self {
+            Self::Equal(_) | Self::Glob { regex: None, .. } => 1,
+            Self::Contains(_) => 2,
+            Self::Regex(_) | Self::Glob { regex: Some(_), .. } => 100,
         }
     }
 }
