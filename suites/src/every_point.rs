@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use runner::{Case, TestResult};
-use runtime::{ChildSpec, Error, Nursery, Portal, Restarts, Strategy, Supervisor};
+use runtime::{
+    CancelScope, ChildSpec, Context, Error, Nursery, Portal, Restarts, Sender, Strategy, Supervisor,
+};
 
 use crate::actors::{Refused, pid, refuse};
 use crate::attempt::root_config;
@@ -16,7 +18,8 @@ use crate::process;
 
 runner::marks! { timeout = "120s" }
 
-pub(crate) const PROGRAMS: [Program; 5] = [CALLS, NESTED, ONE_SHOTS, FAILING, SUPERVISED];
+pub(crate) const PROGRAMS: [Program; 8] =
+    [CALLS, NESTED, ONE_SHOTS, FAILING, SUPERVISED, CONTEXTS, STREAMS, SCOPES];
 
 /// A daemon, a few calls of it side by side, its end.
 const CALLS: Program = Program { name: "calls", body: calls };
@@ -123,6 +126,108 @@ fn supervised(n: &Nursery) -> Running<'_> {
         first.ask().await?;
         pool.shutdown().await;
         Ok(())
+    })
+}
+
+/// Contexts one after the other, side by side, and cancelled.
+const CONTEXTS: Program = Program { name: "contexts", body: contexts };
+
+fn contexts(n: &Nursery) -> Running<'_> {
+    Box::pin(async move {
+        let actor = n.actor("actor").expose::<double>().await?;
+        let double = async |number| {
+            let opened = actor.context::<double>((number,)).open(async |cx| {
+                assert_eq!(*cx.first(), number);
+                Ok(cx.result().await?)
+            });
+            opened.await
+        };
+        assert_eq!(double(1).await?, 2);
+        let (one, two) = tokio::join!(double(2), double(3));
+        assert_eq!((one?, two?), (4, 6));
+        let cancelled = actor.context::<double>((4,)).open(async |cx| {
+            cx.cancel().await;
+            Ok(())
+        });
+        cancelled.await?;
+        actor.cancel().await
+    })
+}
+
+#[runtime::context]
+async fn double(cx: Context<u32>, number: u32) -> runtime::Result<u32> {
+    cx.started(number).await?;
+    tokio::task::yield_now().await;
+    Ok(2 * number)
+}
+
+/// Items both ways, more than wait at a time, and a stream in one direction that is dropped.
+const STREAMS: Program = Program { name: "streams", body: streams };
+
+fn streams(n: &Nursery) -> Running<'_> {
+    Box::pin(async move {
+        let actor = n.actor("actor").expose::<echo>().expose::<count>().await?;
+        let opened = actor.context::<echo>(()).capacity(4).open(async |cx| {
+            let (sender, mut receiver) = cx.open_stream()?.split();
+            let send = async move {
+                for number in 0..30 {
+                    sender.send(number).await?;
+                }
+                Ok::<_, Error>(sender)
+            };
+            let receive = async move {
+                for number in 0..30 {
+                    assert_eq!(receiver.recv().await?, Some(number));
+                }
+                Ok::<_, Error>(receiver)
+            };
+            drop(tokio::try_join!(send, receive)?);
+            Ok(cx.result().await?)
+        });
+        opened.await?;
+        let mut numbers = actor.stream::<count>(()).capacity(2).await?;
+        for number in 0..10 {
+            assert_eq!(numbers.recv().await?, Some(number));
+        }
+        drop(numbers);
+        actor.cancel().await
+    })
+}
+
+#[runtime::context]
+async fn echo(cx: Context<(), u32, u32>) -> runtime::Result<()> {
+    let mut stream = cx.started(()).await?.open_stream()?;
+    while let Some(number) = stream.recv().await? {
+        stream.send(number).await?;
+    }
+    Ok(())
+}
+
+#[runtime::stream]
+async fn count(out: Sender<u32>) -> runtime::Result<()> {
+    for number in 0.. {
+        out.send(number).await?;
+    }
+    Ok(())
+}
+
+/// A body that is cut, in a scope of its own, and a last word that is not.
+const SCOPES: Program = Program { name: "scopes", body: scopes };
+
+fn scopes(n: &Nursery) -> Running<'_> {
+    Box::pin(async move {
+        let actor = n.actor("actor").expose::<pid>().await?;
+        let scope = CancelScope::new();
+        let cut = scope.run(runtime::nursery(async |n| -> runtime::Result<()> {
+            n.start::<Branch>("branch").await?;
+            scope.cancel();
+            std::future::pending().await
+        }));
+        assert!(cut.await?.is_none());
+        let last = actor.clone();
+        let last_word = async move { last.call::<pid>(()).await };
+        runtime::shield(Duration::from_secs(5), last_word).await??;
+        actor.cancel().await
     })
 }
 
