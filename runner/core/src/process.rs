@@ -7,6 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal};
+
 use crate::protocol::{Process, Thread};
 
 mod net;
@@ -91,6 +93,21 @@ pub fn tracer(pid: i32) -> Option<i32> {
 /// When a process started, in clock ticks since boot: with its id, what tells it from a later one.
 pub fn start_ticks(pid: i32) -> Option<u64> {
     Stat::read(&format!("/proc/{pid}")).map(|stat| stat.start_ticks)
+}
+
+/// Those of these signals that this process was not started to ignore (`nohup`, a shell's `&`). The
+/// others must not be listened for: what is blocked is queued, ignored or not.
+pub fn heard(signals: &[Signal]) -> SigSet {
+    let ignored = ignored();
+    let is_heard = |signal: &&Signal| ignored & (1 << (**signal as i32 - 1)) == 0;
+    signals.iter().filter(is_heard).copied().collect()
+}
+
+/// The mask of what is ignored, by `/proc` (proc_pid_status(5)); nothing where there is none.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 struct Stat {

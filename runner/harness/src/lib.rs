@@ -32,6 +32,7 @@ mod face;
 mod forked;
 mod player;
 pub mod registry;
+mod respawn;
 mod stacks;
 mod trace;
 mod unserved;

@@ -2,18 +2,18 @@
 //! each with a memory of its own, and the same protocol.
 //!
 //! Supervisors are forked before the first thread. Afterwards this process only waits for
-//! verdicts: it never forks a case.
+//! verdicts: it never forks a case. One that is lost is replaced (`respawn`).
 
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use runner_core::expand::{AttemptPlace, Case};
@@ -22,24 +22,37 @@ use runner_core::outcome::{Outcome, judge};
 use runner_core::owner::Owner;
 use runner_core::process;
 use runner_core::protocol::{
-    self, Attempt, Facts, FromSupervisor, PROTOCOL_VERSION, ProtocolError, ToSupervisor,
+    self, Attempt, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, ProtocolError, ToSupervisor,
 };
+use runner_core::report;
 use runner_core::run_folder::RunFolder;
+use runner_core::symbols::Symboliser;
 
-use crate::Hooks;
 use crate::forked::ForkedCase;
+use crate::{Hooks, respawn};
 
 /// All supervisors of this process.
 pub(crate) struct Player {
     idle: Mutex<Vec<Client>>,
     /// Write ends, for the thread that hears signals.
-    controls: Mutex<Vec<UnixStream>>,
+    controls: Mutex<Vec<(Pid, UnixStream)>>,
     supervisors: Mutex<Vec<Pid>>,
     interrupts: AtomicU32,
+    /// Held while everything stands still: nothing is started then.
+    gate: Mutex<()>,
+    /// Supervisors at work, and how many of them have stopped what is theirs.
+    pause: Mutex<Pause>,
+    paused: Condvar,
     attempts: AtomicU64,
     package_root: PathBuf,
     folder: RunFolder,
     owner: Option<Owner>,
+}
+
+#[derive(Default)]
+struct Pause {
+    running: usize,
+    paused: usize,
 }
 
 /// One supervisor, seen from here.
@@ -61,6 +74,8 @@ pub(crate) struct Played {
 const CAPTURE_LIMIT_BYTES: usize = 64 << 20;
 /// How long a supervisor may be silent when all clocks of its attempt have run out.
 const SILENCE: Duration = Duration::from_secs(10);
+/// How long supervisors may take to stop what is theirs before this process stops.
+const PAUSE_LIMIT: Duration = Duration::from_secs(1);
 /// How long to look for what a lost supervisor left.
 const BURIAL_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -77,13 +92,16 @@ impl Player {
         for slot in 0..count {
             clients.push(Client::start(slot, hooks)?);
         }
-        let controls: io::Result<Vec<_>> = clients.iter().map(|c| c.control.try_clone()).collect();
+        let controls: io::Result<Vec<_>> = clients.iter().map(Client::write_end).collect();
         let supervisors = clients.iter().map(|client| client.pid).collect();
         let player = Box::leak(Box::new(Self {
             supervisors: Mutex::new(supervisors),
             idle: Mutex::new(clients),
             controls: Mutex::new(controls?),
             interrupts: AtomicU32::new(0),
+            gate: Mutex::default(),
+            pause: Mutex::default(),
+            paused: Condvar::new(),
             attempts: AtomicU64::new(0),
             package_root,
             folder: RunFolder::create()?,
@@ -104,7 +122,8 @@ impl Player {
             return Played::without_facts(Outcome::Interrupted);
         }
         client.memory.reset();
-        let played = client.run(self.attempt(case, client.slot));
+        let attempt = self.attempt(case, client.slot);
+        let played = self.run(&mut client, attempt);
         match played {
             Ok(facts) => {
                 let outcome = judge(&facts, &case.expectation);
@@ -112,6 +131,9 @@ impl Player {
                 let output = Output { last_events, ..client.memory.output() };
                 if facts.unkillable.is_empty() {
                     self.put_back(client);
+                } else {
+                    // What it could not end may write into its memory for ever.
+                    self.replace(client);
                 }
                 Played { outcome, facts: Some(facts), output }
             }
@@ -119,8 +141,49 @@ impl Player {
                 let output = client.memory.output();
                 let message = format!("its supervisor (pid {}) {error}", client.pid);
                 self.bury(client.pid);
+                self.replace(client);
                 Played { outcome: Outcome::RunnerFault { message }, facts: None, output }
             }
+        }
+    }
+
+    /// One attempt, which stands still with everything else.
+    fn run(&self, client: &mut Client, attempt: Attempt) -> Result<Facts, ProtocolError> {
+        let id = attempt.case_id.clone();
+        {
+            let _open = lock(&self.gate);
+            client.start_attempt(attempt)?;
+            lock(&self.pause).running += 1;
+        }
+        let facts = client.until_finished(|message| match message {
+            Meanwhile::Paused => {
+                lock(&self.pause).paused += 1;
+                self.paused.notify_all();
+            }
+            Meanwhile::Inspected(hang) => {
+                eprint!("{}", report::hang(&id, &hang, &mut Symboliser::new()));
+            }
+        });
+        lock(&self.pause).running -= 1;
+        self.paused.notify_all();
+        facts
+    }
+
+    /// Puts another supervisor into the place of one that is lost. Without one, there is a slot
+    /// less: the cases that are still to come have the others.
+    fn replace(&self, lost: Client) {
+        let (pid, slot) = (lost.pid, lost.slot);
+        drop(lost);
+        lock(&self.controls).retain(|(other, _)| *other != pid);
+        // Held until it is known: `bury` ends children that are nobody's.
+        let mut supervisors = lock(&self.supervisors);
+        match Client::restart(slot) {
+            Ok((client, write_end)) => {
+                supervisors.push(client.pid);
+                lock(&self.controls).push(write_end);
+                self.put_back(client);
+            }
+            Err(error) => eprintln!("warning: a lost supervisor is not replaced: {error}"),
         }
     }
 
@@ -143,9 +206,7 @@ impl Player {
         lock(&self.supervisors).retain(|pid| *pid != supervisor);
         let until = Instant::now() + BURIAL_PATIENCE;
         while Instant::now() < until {
-            let supervisors = lock(&self.supervisors).clone();
-            let children = process::children(Pid::this().as_raw()).into_iter().map(Pid::from_raw);
-            let orphans: Vec<Pid> = children.filter(|pid| !supervisors.contains(pid)).collect();
+            let orphans = self.orphans();
             if orphans.is_empty() {
                 return;
             }
@@ -154,6 +215,13 @@ impl Player {
                 let _ = waitpid(orphan, None);
             }
         }
+    }
+
+    fn orphans(&self) -> Vec<Pid> {
+        // Held while children are read: one that is being started is in both or in neither.
+        let supervisors = lock(&self.supervisors);
+        let children = process::children(Pid::this().as_raw()).into_iter().map(Pid::from_raw);
+        children.filter(|pid| !supervisors.contains(pid)).collect()
     }
 
     fn take(&self) -> Option<Client> {
@@ -178,21 +246,35 @@ impl Player {
         attempt
     }
 
-    /// SIGTERM is how nextest says that its own clock ran out: it is answered like the deadline,
-    /// with a hang report. SIGINT asks for an end, a second one does not ask. SIGCHLD may tell that a
-    /// supervisor was stopped.
+    /// Those of these signals that this process was not started to ignore.
     fn hear_signals(&'static self) -> io::Result<()> {
-        let mut mask = SigSet::empty();
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD] {
-            mask.add(signal);
-        }
+        let mut mask = process::heard(&[
+            Signal::SIGINT,
+            Signal::SIGTERM,
+            Signal::SIGHUP,
+            Signal::SIGTSTP,
+            Signal::SIGUSR1,
+        ]);
+        mask.add(Signal::SIGCHLD);
         mask.thread_block()?;
         let listen = move || {
             while let Ok(signal) = mask.wait() {
-                if signal == Signal::SIGCHLD {
-                    self.end_stopped();
-                    continue;
-                }
+                self.on_signal(signal);
+            }
+        };
+        thread::Builder::new().name("signals".into()).spawn(listen)?;
+        Ok(())
+    }
+
+    /// SIGTERM is how nextest says that its own clock ran out: it is answered like the deadline,
+    /// with a hang report. SIGINT asks for an end, a second one does not ask. SIGCHLD may tell that
+    /// a supervisor was stopped.
+    fn on_signal(&self, signal: Signal) {
+        match signal {
+            Signal::SIGCHLD => self.end_stopped(),
+            Signal::SIGTSTP => self.stand_still(),
+            Signal::SIGUSR1 => self.tell_all(&ToSupervisor::Inspect),
+            _ => {
                 let before = self.interrupts.fetch_add(1, Ordering::AcqRel);
                 self.tell_all(&match (signal, before) {
                     (Signal::SIGTERM, 0) => ToSupervisor::Expire,
@@ -200,9 +282,21 @@ impl Player {
                     (_, _) => ToSupervisor::Kill,
                 });
             }
-        };
-        thread::Builder::new().name("signals".into()).spawn(listen)?;
-        Ok(())
+        }
+    }
+
+    /// Stops everything and then this process, until somebody sends SIGCONT. What the terminal
+    /// or nextest sends does not reach attempts: they are sessions of their own.
+    fn stand_still(&self) {
+        let _closed = lock(&self.gate);
+        lock(&self.pause).paused = 0;
+        self.tell_all(&ToSupervisor::Pause);
+        let is_awaited = |pause: &mut Pause| pause.paused < pause.running;
+        // Idle ones answer too, but nobody reads that.
+        let stopped = self.paused.wait_timeout_while(lock(&self.pause), PAUSE_LIMIT, is_awaited);
+        drop(stopped);
+        let _ = raise(Signal::SIGSTOP);
+        self.tell_all(&ToSupervisor::Resume);
     }
 
     /// A supervisor that is stopped keeps no clock. Ended, its socket tells whoever waits for it.
@@ -216,7 +310,7 @@ impl Player {
     }
 
     fn tell_all(&self, message: &ToSupervisor) {
-        for control in lock(&self.controls).iter_mut() {
+        for (_, control) in lock(&self.controls).iter_mut() {
             // A supervisor that is gone has nothing to end.
             let _ = protocol::send(control, message);
         }
@@ -226,8 +320,25 @@ impl Player {
 impl Client {
     fn start(slot: usize, hooks: &'static Hooks) -> Result<Self, ProtocolError> {
         let memory = Memory::create(CAPTURE_LIMIT_BYTES)?;
-        let (mut control, pid) =
-            runner_supervisor::fork_supervisor(&memory, ForkedCase::new(hooks))?;
+        let started = runner_supervisor::fork_supervisor(&memory, ForkedCase::new(hooks))?;
+        Self::greet(memory, started, u32::try_from(slot).unwrap_or(u32::MAX))
+    }
+
+    /// In a process that has many threads.
+    fn restart(slot: u32) -> Result<(Self, (Pid, UnixStream)), ProtocolError> {
+        let memory = Memory::create(CAPTURE_LIMIT_BYTES)?;
+        let started = respawn::supervisor(&memory)?;
+        started.0.set_read_timeout(Some(SILENCE))?;
+        let client = Self::greet(memory, started, slot)?;
+        let write_end = client.write_end()?;
+        Ok((client, write_end))
+    }
+
+    fn greet(
+        memory: Memory,
+        (mut control, pid): (UnixStream, Pid),
+        slot: u32,
+    ) -> Result<Self, ProtocolError> {
         protocol::send(&mut control, &ToSupervisor::Hello { protocol: PROTOCOL_VERSION })?;
         match protocol::receive(&mut control)? {
             FromSupervisor::Hello { protocol: PROTOCOL_VERSION } => {}
@@ -240,22 +351,32 @@ impl Client {
             | FromSupervisor::Inspected(_)
             | FromSupervisor::Fault { .. } => return Err(ProtocolError::Version { theirs: 0 }),
         }
-        let slot = u32::try_from(slot).unwrap_or(u32::MAX);
         Ok(Self { control, memory, pid, slot })
     }
 
-    fn run(&mut self, attempt: Attempt) -> Result<Facts, ProtocolError> {
+    fn write_end(&self) -> io::Result<(Pid, UnixStream)> {
+        Ok((self.pid, self.control.try_clone()?))
+    }
+
+    fn start_attempt(&mut self, attempt: Attempt) -> Result<(), ProtocolError> {
         let clocks = attempt.clocks;
         let limit = clocks.deadline.map(|d| d + clocks.grace + clocks.leak_after + SILENCE);
         self.control.set_read_timeout(limit)?;
-        protocol::send(&mut self.control, &ToSupervisor::Start(Box::new(attempt)))?;
+        protocol::send(&mut self.control, &ToSupervisor::Start(Box::new(attempt)))
+    }
+
+    /// A read that was stopped with this process begins anew, and its time too (signal(7)).
+    fn until_finished(
+        &mut self,
+        mut on_meanwhile: impl FnMut(Meanwhile),
+    ) -> Result<Facts, ProtocolError> {
         loop {
             match protocol::receive(&mut self.control)? {
                 FromSupervisor::Finished(facts) => return Ok(*facts),
-                // nextest and libtest have slow lines of their own; the rest is not asked for.
-                FromSupervisor::Slow { .. }
-                | FromSupervisor::Paused
-                | FromSupervisor::Inspected(_) => {}
+                FromSupervisor::Paused => on_meanwhile(Meanwhile::Paused),
+                FromSupervisor::Inspected(hang) => on_meanwhile(Meanwhile::Inspected(hang)),
+                // nextest and libtest have slow lines of their own.
+                FromSupervisor::Slow { .. } => {}
                 FromSupervisor::Hello { protocol } => {
                     return Err(ProtocolError::Version { theirs: protocol });
                 }
@@ -265,6 +386,12 @@ impl Client {
             }
         }
     }
+}
+
+/// What a supervisor says while an attempt goes on.
+enum Meanwhile {
+    Paused,
+    Inspected(Box<Hang>),
 }
 
 impl Played {

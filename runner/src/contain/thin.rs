@@ -21,6 +21,7 @@ use nix::unistd::Pid;
 use runner_core::memory::Memory;
 use runner_core::outcome::signal_name;
 use runner_core::owner::Owner;
+use runner_core::process;
 use runner_core::protocol::{
     self, Attempt, Capture, Clocks, Decoder, Facts, FromSupervisor, Hang, PROTOCOL_VERSION,
     Program, ProtocolError, Resources, Stdin, ToSupervisor, Work,
@@ -33,7 +34,7 @@ use super::command::Executed;
 use super::terminal::Terminal;
 use super::verdict::{Ending, code, judge};
 use super::{Contain, verdict};
-use crate::execute::{Orphans, heard, pidfd_open};
+use crate::execute::{Orphans, pidfd_open};
 
 /// A supervisor that was asked for an end has so long beyond all its clocks.
 const SILENCE_LIMIT: Duration = Duration::from_secs(15);
@@ -392,7 +393,7 @@ fn attempt(contain: &Contain) -> Attempt {
 
 /// Blocked from here on, in the supervisor too; the command begins with none blocked.
 fn signals() -> io::Result<SignalFd> {
-    let mut set = heard(&[
+    let mut set = process::heard(&[
         Signal::SIGINT,
         Signal::SIGTERM,
         Signal::SIGHUP,

@@ -29,4 +29,3 @@ pub(crate) use kernel::{
     die_of, lease_for_writing, pidfd_of, pidfd_open, pidfd_signal, spawn_bound,
 };
 pub(crate) use orphans::Orphans;
-pub(crate) use wakeup::heard;

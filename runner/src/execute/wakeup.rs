@@ -10,6 +10,7 @@ use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use runner_core::process;
 
 use super::supervisor::SupervisorId;
 
@@ -168,20 +169,6 @@ impl Source {
     }
 }
 
-/// Those of these signals that this process was not started to ignore.
-pub(crate) fn heard(signals: &[Signal]) -> SigSet {
-    let ignored = ignored();
-    let is_heard = |signal: &&Signal| ignored & (1 << (**signal as i32 - 1)) == 0;
-    signals.iter().filter(is_heard).copied().collect()
-}
-
-/// The mask of what is ignored, by `/proc` (proc_pid_status(5)); nothing where there is none.
-fn ignored() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
-}
-
 /// The signals of a run, blocked and readable.
 ///
 /// One that was ignored when the process began (`nohup`, a shell's `&`) stays ignored. It must not
@@ -193,7 +180,7 @@ struct Signals {
 
 impl Signals {
     fn block() -> io::Result<Self> {
-        let mut set = heard(&[
+        let mut set = process::heard(&[
             Signal::SIGINT,
             Signal::SIGTERM,
             Signal::SIGHUP,
