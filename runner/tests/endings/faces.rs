@@ -1,0 +1,50 @@
+//! The suite binary as `cargo test` and `cargo nextest run` drive it.
+
+use nix::sys::signal::Signal;
+
+use crate::started::{Started, look_alike, state, threads_named};
+
+const HANGS: &str = "hangs::sleeps_for_ever::plain";
+
+fn hanging() -> Started {
+    let started = Started::new(look_alike().args(["--exact", HANGS, "--nocapture"]));
+    started.until("the body runs", |this| !threads_named(this.pid(), "body").is_empty());
+    started
+}
+
+/// One after the other on one slot: without another supervisor the second could not run.
+#[test]
+fn a_lost_supervisor_is_replaced() {
+    let (code, text) =
+        Started::new(look_alike().args(["--test-threads", "1", "supervisor::"])).end();
+    assert_eq!(code, 101, "{text}");
+    assert!(text.contains("supervisor::is_killed::plain  its supervisor"), "{text}");
+    assert!(text.contains("supervisor::is_stopped::plain  its supervisor"), "{text}");
+    assert!(!text.contains("no supervisor is left"), "{text}");
+}
+
+/// What the terminal and nextest send at Ctrl-Z, and at `fg`.
+#[test]
+fn a_stop_reaches_the_case_and_then_the_face() {
+    let face = hanging();
+    let case = threads_named(face.pid(), "body")[0];
+    face.signal(Signal::SIGTSTP);
+    face.until_stopped();
+    face.until("the case is stopped", |_| state(case) == Some('T'));
+    face.signal(Signal::SIGCONT);
+    face.until("the case goes on", |_| state(case) != Some('T'));
+    face.signal(Signal::SIGTERM);
+    let (code, text) = face.end();
+    assert_eq!(code, 101, "{text}");
+    assert!(text.contains("TIMEOUT"), "{text}");
+}
+
+/// Once for the look, and once more when its time is over: the look did not end it.
+#[test]
+fn a_look_is_answered_on_stderr_and_the_case_goes_on() {
+    let face = hanging();
+    face.signal(Signal::SIGUSR1);
+    let (_, text) = face.end();
+    assert_eq!(text.matches(&format!("hang report: {HANGS}")).count(), 2, "{text}");
+    assert!(text.contains("TIMEOUT"), "{text}");
+}
