@@ -110,17 +110,15 @@ impl<'a> Choice<'a> {
     /// The same, with the flags that only `run` has.
     ///
     /// # Errors
-    /// Those of [`Choice::new`], and where `CI` is set a capture mode that a backend does not
-    /// tolerate.
+    /// Those of [`Choice::new`].
     pub fn of_run(
         manifest: &'a Manifest,
         flags: &RunFlags,
         setting: Setting,
     ) -> Result<Self, Failure> {
         let mut choice = Self::new(manifest, &flags.select, setting)?;
-        choice.check_capture(manifest, flags.capture(), setting)?;
         choice.options.timeout_scale = flags.timeout_scale;
-        choice.options.capture = flags.capture().map(CaptureMode::in_protocol);
+        choice.options.capture = flags.capture();
         choice.options.leak = flags.leak();
         choice.options.flaky = flags.flaky();
         choice.options.retries = flags.retries;
@@ -153,15 +151,21 @@ impl<'a> Choice<'a> {
         }
     }
 
-    fn check_capture(
+    /// Whether every backend tolerates how the output of its suites will be taken, which depends on
+    /// the harness that each was found to have.
+    ///
+    /// # Errors
+    /// Where `CI` is set, each that does not. Elsewhere they are warned of.
+    pub fn check_capture(
         &self,
         manifest: &Manifest,
-        asked: Option<CaptureMode>,
+        harnesses: &[(String, HarnessKind)],
         setting: Setting,
     ) -> Result<(), Failure> {
         let mut errors = Diagnostics::default();
-        for suite in &manifest.suites {
-            let mode = asked.unwrap_or(suite.capture_with(HarnessKind::Own));
+        for (suite, harness) in harnesses {
+            let Some(suite) = manifest.suite(suite) else { continue };
+            let mode = suite.capture_with(*harness, self.options.capture);
             let chosen = manifest.backends.iter().filter(|it| suite.backends.contains(&it.name));
             let chosen = chosen.filter(|backend| self.backends.contains(&backend.name));
             for backend in chosen.filter(|backend| !tolerates(&backend.capture, mode)) {

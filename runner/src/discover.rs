@@ -27,6 +27,17 @@ pub struct Discovered {
     pub faults: Diagnostics,
 }
 
+impl Discovered {
+    /// The harness of each suite that answered.
+    pub fn harnesses(&self) -> Vec<(String, HarnessKind)> {
+        let kind = |harness: &Harness| match harness {
+            Harness::Own => HarnessKind::Own,
+            Harness::Plain { .. } => HarnessKind::Plain,
+        };
+        self.binaries.iter().map(|it| (it.name.clone(), kind(&it.harness))).collect()
+    }
+}
+
 /// Builds all suites of the manifest, lists them and selects cases.
 ///
 /// # Errors

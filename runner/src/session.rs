@@ -67,6 +67,7 @@ fn run(flags: &RunFlags) -> Result<Exit, Failure> {
         choice.selection.words = last_failed(&store, &flags.select.words)?;
     }
     let found = discover(&manifest, &workspace, &choice, flags.select.cargo_profile())?;
+    choice.check_capture(&manifest, &found.harnesses(), Setting::here())?;
     let faults = Faults::report(&found);
     let to_run = count_to_run(&found.cases);
     if to_run == 0 {

@@ -17,7 +17,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::event::CaseName;
 use crate::filter::{GLOBAL_GROUP, Subject};
 use crate::manifest::{
-    Axis, Backend, Manifest, Override, Profile, Retries, Suite, ThreadsRequired,
+    Axis, Backend, CaptureMode, Manifest, Override, Profile, Retries, Suite, ThreadsRequired,
 };
 use crate::outcome::{Expectation, FlakyPolicy, LeakPolicy, Policy};
 use crate::protocol::{
@@ -139,7 +139,7 @@ pub struct Options {
     /// Multiplies every deadline; 1 where nothing was said.
     pub timeout_scale: f64,
     /// Overrules what manifest and suite say.
-    pub capture: Option<Capture>,
+    pub capture: Option<CaptureMode>,
     /// Overrules what the profile says.
     pub leak: Option<LeakPolicy>,
     /// Overrules what profile and overrides say.
@@ -332,15 +332,7 @@ impl Matrix<'_> {
     }
 
     fn capture(&self) -> Capture {
-        let asked = self
-            .options
-            .capture
-            .unwrap_or_else(|| self.suite.capture_with(self.harness).in_protocol());
-        match (self.harness, asked) {
-            // Nothing in such a binary could take the output where it is written.
-            (HarnessKind::Plain, Capture::Sys | Capture::TeeSys) => Capture::Fd,
-            (HarnessKind::Own | HarnessKind::Plain, asked) => asked,
-        }
+        self.suite.capture_with(self.harness, self.options.capture).in_protocol()
     }
 
     fn overrides(&self, cell: &Cell<'_>) -> Vec<&Override> {

@@ -359,13 +359,13 @@ impl Suite {
         }
     }
 
-    /// Where its output goes if nobody asks for something else: a binary with another harness than
-    /// ours can only be captured by its fds.
-    pub fn capture_with(&self, harness: HarnessKind) -> CaptureMode {
-        self.capture.unwrap_or(match harness {
-            HarnessKind::Own => CaptureMode::Sys,
-            HarnessKind::Plain => CaptureMode::Fd,
-        })
+    /// Where its output goes: as `asked`, else as the manifest says, else where the program writes.
+    /// In a binary with another harness than ours nothing could take it there: its fds are captured.
+    pub fn capture_with(&self, harness: HarnessKind, asked: Option<CaptureMode>) -> CaptureMode {
+        match (harness, asked.or(self.capture).unwrap_or(CaptureMode::Sys)) {
+            (HarnessKind::Plain, CaptureMode::Sys | CaptureMode::TeeSys) => CaptureMode::Fd,
+            (HarnessKind::Own | HarnessKind::Plain, mode) => mode,
+        }
     }
 }
 

@@ -13,9 +13,9 @@ use std::thread;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use runner_core::diagnostic::{Diagnostic, Diagnostics, Style};
 use runner_core::expand::{self, Case, Options, Plan};
-use runner_core::manifest::{Manifest, Suite, Target as SuiteTarget};
+use runner_core::manifest::{CaptureMode, Manifest, Suite, Target as SuiteTarget};
 use runner_core::outcome::{Outcome, Standing};
-use runner_core::protocol::{Capture, Listing, ProtocolError, Resources};
+use runner_core::protocol::{Listing, ProtocolError, Resources};
 use runner_core::report;
 use runner_core::symbols::Symboliser;
 
@@ -62,7 +62,7 @@ fn cases(target: &Target, arguments: &Arguments) -> Result<Vec<Case>, Diagnostic
         backends: manifest.select_backends(&[])?.names,
         unavailable: manifest.probe(),
         timeout_scale: 1.0,
-        capture: arguments.nocapture.then_some(Capture::No),
+        capture: arguments.nocapture.then_some(CaptureMode::No),
         leak: None,
         flaky: None,
         // Trying again is the business of whoever drives this process.

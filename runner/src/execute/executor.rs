@@ -31,7 +31,7 @@ use intermission::Intermission;
 use super::crew::Crew;
 use super::image::Images;
 use super::ledger::{Ended, Ledger};
-use super::run::{ExecuteError, KeepOutput, Limits, RunEnd, SuiteBinary, Summary};
+use super::run::{ExecuteError, Harness, KeepOutput, Limits, RunEnd, SuiteBinary, Summary};
 use super::supervisor::{Duty, Progress, SupervisorId};
 use super::wakeup::{Source, Wakeup, Wakeups};
 use crate::keys::Keys;
@@ -394,6 +394,10 @@ impl<'a> Executor<'a> {
         let case = &self.cases[running.case];
         let outcome = judge(&facts, &case.expectation);
         let output = Output { last_events: facts.last_events, ..self.output(slot, &outcome) };
+        let outcome = match &self.binaries[self.case_binaries[running.case]].harness {
+            Harness::Own => outcome,
+            Harness::Plain { .. } => plain::explained(outcome, &case.test, &output),
+        };
         let verdict = Verdict {
             allowed_leaks: facts.allowed_leaks,
             resources: facts.resources,

@@ -58,9 +58,25 @@ fn the_exit_code_is_the_verdict() {
         "XFAIL behaviour exits_with_77::cold",
     ];
     assert_eq!(run.ends(), expected, "{run}");
-    for detail in ["exited with 77", "SIGABRT", "77 is expected here"] {
+    let details = ["panicked at behaviour.rs:", "exited with 77", "SIGABRT", "77 is expected here"];
+    for detail in details {
         assert!(run.stdout.contains(detail), "{detail}: {run}");
     }
+}
+
+#[test]
+fn a_backend_has_to_tolerate_that_fds_are_captured() {
+    let manifest = fs::read_to_string(folder().join("runner.toml")).expect("written");
+    let strict = manifest.replace("[backends.cold]", "[backends.cold]\ncapture = [\"sys\"]");
+    fs::write(folder().join("strict.toml"), strict).expect("written");
+    let arguments = ["--manifest", "strict.toml", "passes", "--capture=sys"];
+    let expected = "backend `cold` does not tolerate capture `fd`";
+    let run = runner_with(&arguments, &[("CI", "1")]);
+    assert_eq!(run.code, 96, "{run}");
+    assert!(run.stderr.contains(expected), "{run}");
+    let run = runner(&arguments);
+    assert_eq!(run.code, 0, "{run}");
+    assert!(run.stderr.contains(expected), "{run}");
 }
 
 #[test]
