@@ -422,3 +422,124 @@ impl ActorInfo {
         Ok(Portal::new(host.line_to_itself()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::actor::{self, Origin, ThisActor};
+    use crate::line::NoValue;
+    use crate::msg::{Timings, Vars, encode};
+    use crate::rpc;
+    use crate::spawn::Backend;
+    use crate::variables::Variables;
+
+    fn id(name: &str) -> ActorId {
+        ActorId { name: name.to_owned(), uuid: Uuid::new_v4() }
+    }
+
+    /// Runs `body` in a root actor.
+    fn in_actor<F: Future<Output = ()>>(body: impl FnOnce(Rc<Host>) -> F) {
+        let vars = Vars {
+            backend: Backend::Exec,
+            timings: Timings::default(),
+            variables: Variables::new(),
+        };
+        let this = ThisActor::new(id("here"), vars, Origin::Root);
+        let _entered = actor::enter(Arc::clone(&this));
+        let reachable = rpc::enter(this);
+        let scheduler = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(tokio::runtime::LocalOptions::default())
+            .unwrap();
+        scheduler.block_on(body(Rc::clone(reachable.host())));
+    }
+
+    /// A channel's end, and the raw stream at its other one.
+    fn raw() -> (Link, UnixStream) {
+        let (ours, theirs) = stream_pair().unwrap();
+        (Link::Socket(ours), UnixStream::from(theirs))
+    }
+
+    fn greeting(actor: &ActorId) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode(&Message::hello(actor.clone(), 0), &mut bytes).unwrap();
+        bytes
+    }
+
+    /// Waits until the other end of `stream` is closed, whatever it says before.
+    async fn closed(stream: UnixStream) {
+        stream.set_nonblocking(true).unwrap();
+        let stream = tokio::net::UnixStream::from_std(stream).unwrap();
+        let mut buffer = [0; 1024];
+        loop {
+            stream.readable().await.unwrap();
+            match stream.try_read(&mut buffer) {
+                Ok(0) => return,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn garbage_ends_that_channel_and_what_waits_for_it_and_no_other() {
+        in_actor(async |host| {
+            let (mad, sane) = (id("mad"), id("sane"));
+            let (end, mut of_mad) = raw();
+            let line = host.receive(mad.clone(), 0, end).unwrap();
+            let (end, mut of_sane) = raw();
+            let other = host.receive(sane.clone(), 0, end).unwrap();
+            of_mad.write_all(&greeting(&mad)).unwrap();
+            of_sane.write_all(&greeting(&sane)).unwrap();
+            let (_, waiting) = line.calls.open();
+            of_mad.write_all(&[0xff; 64]).unwrap();
+            let answer = waiting.await.unwrap();
+            assert!(matches!(answer, Err(NoValue::Ended(Ended::Lost { .. }))), "{answer:?}");
+            closed(of_mad).await;
+            assert!(other.calls.ended().is_none());
+            // A portal that comes later has a new channel; one to the other actor uses what there is.
+            let (end, _) = raw();
+            assert!(!Arc::ptr_eq(&line, &host.receive(mad, 0, end).unwrap()));
+            let (end, unused) = raw();
+            assert!(Arc::ptr_eq(&other, &host.receive(sane, 0, end).unwrap()));
+            closed(unused).await;
+        });
+    }
+
+    #[test]
+    fn who_does_not_greet_first_or_is_somebody_else_is_not_talked_to() {
+        in_actor(async |host| {
+            let mut call = Vec::new();
+            encode(&Dialogue::CancelCall { id: 1 }.into(), &mut call).unwrap();
+            for words in [call, vec![0xff; 64]] {
+                let (end, mut stranger) = raw();
+                host.accept(End::new(end));
+                stranger.write_all(&words).unwrap();
+                closed(stranger).await;
+            }
+            let (end, mut impostor) = raw();
+            let line = host.receive(id("wanted"), 0, end).unwrap();
+            impostor.write_all(&greeting(&id("impostor"))).unwrap();
+            let end = line.bond.wait_end().await;
+            assert_eq!(end.exit, Some(Exit::Unknown));
+            assert!(line.calls.is_lost());
+        });
+    }
+
+    #[test]
+    fn a_peer_that_reads_nothing_does_not_hold_up_the_end() {
+        in_actor(async |host| {
+            let (end, mut lazy) = raw();
+            let line = host.receive(id("lazy"), 0, end).unwrap();
+            lazy.write_all(&greeting(&line.actor)).unwrap();
+            let value = crate::msg::Payload::Bytes(vec![0; 8 << 20]);
+            line.out.push(Dialogue::Return { id: 1, value }).unwrap();
+            let begun = std::time::Instant::now();
+            host.close_peers().await;
+            assert!(begun.elapsed() < 20 * LAST_WORD);
+        });
+    }
+}

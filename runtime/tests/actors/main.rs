@@ -14,6 +14,7 @@ mod lifetimes;
 mod logs;
 mod nurseries;
 mod orphans;
+mod peer_contexts;
 mod peers;
 mod scopes;
 mod streams;
@@ -114,6 +115,7 @@ fn all_cases() -> Vec<Case> {
         supervisors::cases(),
         upward::cases(),
         peers::cases(),
+        peer_contexts::cases(),
     ]
     .into_iter()
     .flatten()
