@@ -127,7 +127,7 @@ pub struct RunFlags {
     /// Let output through as it comes, one case at a time
     #[arg(long, visible_alias = "nocapture", conflicts_with = "capture")]
     no_capture: bool,
-    /// Where output is taken: sys or no
+    /// Where output is taken: sys, tee-sys, fd or no
     #[arg(long, value_name = "MODE", value_parser = capture)]
     capture: Option<CaptureMode>,
     /// Multiply every deadline

@@ -71,6 +71,8 @@ fn attempt(case: &Case, binary: &SuiteBinary, Place { temp_dir, seed }: Place) -
         total_attempts: 1,
         group: case.group.as_deref(),
         slots: 1,
+        stress: None,
+        extra_args: &case.extra_args,
     };
     let attempt = plain::attempt(attempt, binary, circumstances);
     let clocks = Clocks { deadline: None, ..attempt.clocks };

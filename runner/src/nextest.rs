@@ -47,6 +47,9 @@ pub struct AttemptFacts<'a> {
     pub slot: u32,
     /// How many slots there are.
     pub slots: usize,
+    /// The round of stress, from 1, and how many there will be if that is known; nothing where
+    /// there is no stress.
+    pub stress: Option<(u32, Option<u32>)>,
 }
 
 impl Session {
@@ -103,20 +106,30 @@ fn copies(env: &BTreeMap<OsString, OsString>) -> Vec<(OsString, OsString)> {
 
 /// What one attempt is told. `env` is its binary's: the id is made of what that says.
 pub fn attempt(facts: &AttemptFacts<'_>, env: &[(OsString, OsString)]) -> Vec<(String, String)> {
-    let AttemptFacts { test, attempt, total_attempts, group, slot, slots } = *facts;
+    let AttemptFacts { test, attempt, total_attempts, group, slot, slots, stress } = *facts;
     let said = |name: &str| {
         let found = env.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.to_string_lossy().into_owned()).unwrap_or_default()
     };
     let nth = if attempt > 1 { format!("#{attempt}") } else { String::new() };
-    let id = format!("{}:{}${test}{nth}", said("NEXTEST_RUN_ID"), said("NEXTEST_BINARY_ID"));
+    // nextest counts rounds from 0.
+    let current = stress.map(|(round, _)| round.saturating_sub(1).to_string());
+    let stress_total = match stress {
+        None => "none".to_owned(),
+        Some((_, None)) => "unknown".to_owned(),
+        Some((_, Some(total))) => total.to_string(),
+    };
+    let (run, binary) = (said("NEXTEST_RUN_ID"), said("NEXTEST_BINARY_ID"));
+    let round = current.as_ref().map(|current| format!("@stress-{current}")).unwrap_or_default();
+    let id = format!("{run}:{binary}{round}${test}{nth}");
+    let stress_current = current.unwrap_or_else(|| "none".to_owned());
     [
         ("NEXTEST_TEST_NAME", test.to_owned()),
         ("NEXTEST_ATTEMPT", attempt.to_string()),
         ("NEXTEST_TOTAL_ATTEMPTS", total_attempts.to_string()),
         ("NEXTEST_ATTEMPT_ID", id),
-        ("NEXTEST_STRESS_CURRENT", "none".to_owned()),
-        ("NEXTEST_STRESS_TOTAL", "none".to_owned()),
+        ("NEXTEST_STRESS_CURRENT", stress_current),
+        ("NEXTEST_STRESS_TOTAL", stress_total),
         ("NEXTEST_TEST_GROUP", group.unwrap_or(GLOBAL_GROUP).to_owned()),
         ("NEXTEST_TEST_GROUP_SLOT", "none".to_owned()),
         ("NEXTEST_TEST_GLOBAL_SLOT", slot.to_string()),
@@ -169,6 +182,7 @@ mod tests {
             group: None,
             slot: 2,
             slots: 4,
+            stress: None,
         };
         let told: BTreeMap<_, _> = attempt(&facts, &env).into_iter().collect();
         assert_eq!(told["NEXTEST_ATTEMPT_ID"], "r:p::t$a::b");
@@ -178,5 +192,14 @@ mod tests {
         let told: BTreeMap<_, _> = attempt(&again, &env).into_iter().collect();
         assert_eq!(told["NEXTEST_ATTEMPT_ID"], "r:p::t$a::b#2");
         assert_eq!(told["NEXTEST_TEST_GROUP"], "db");
+        assert_eq!(told["NEXTEST_STRESS_CURRENT"], "none");
+        let stressed = AttemptFacts { stress: Some((3, Some(9))), ..again };
+        let told: BTreeMap<_, _> = attempt(&stressed, &env).into_iter().collect();
+        assert_eq!(told["NEXTEST_ATTEMPT_ID"], "r:p::t@stress-2$a::b#2");
+        assert_eq!(told["NEXTEST_STRESS_CURRENT"], "2");
+        assert_eq!(told["NEXTEST_STRESS_TOTAL"], "9");
+        let endless = AttemptFacts { stress: Some((1, None)), ..stressed };
+        let told: BTreeMap<_, _> = attempt(&endless, &env).into_iter().collect();
+        assert_eq!(told["NEXTEST_STRESS_TOTAL"], "unknown");
     }
 }

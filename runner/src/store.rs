@@ -42,7 +42,7 @@ pub struct Recording {
     pub folder: PathBuf,
     /// What happened, in order.
     pub events: Vec<Event>,
-    /// Why there is no more, if the run did not come to its end.
+    /// What is missing, if something is: a line that is no event, or the end.
     pub torn: Option<StoreError>,
 }
 
@@ -337,20 +337,23 @@ fn durations_of(text: &[u8]) -> Durations {
 
 fn parse(path: &Path, text: &[u8]) -> Result<(Vec<Event>, Option<StoreError>), StoreError> {
     let mut events = Vec::new();
+    let mut garbage = None;
     for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let parsed = if index == 0 { check_version(path, line) } else { Ok(()) };
         parsed?;
         match serde_json::from_slice::<Line<Event>>(line) {
             Ok(line) => events.push(line.event),
+            // What comes after it is no worse for it.
             Err(source) => {
-                let path = path.to_owned();
-                return Ok((events, Some(StoreError::Garbage { path, line: index + 1, source })));
+                garbage.get_or_insert((index + 1, source));
             }
         }
     }
-    let torn = match events.last() {
-        Some(Event::RunFinished { .. }) => None,
-        Some(_) | None => Some(StoreError::Unfinished { path: path.to_owned() }),
+    let path = path.to_owned();
+    let torn = match (garbage, events.last()) {
+        (Some((line, source)), _) => Some(StoreError::Garbage { path, line, source }),
+        (None, Some(Event::RunFinished { .. })) => None,
+        (None, Some(_) | None) => Some(StoreError::Unfinished { path }),
     };
     Ok((events, torn))
 }
@@ -456,6 +459,46 @@ mod tests {
         assert_eq!(recording.events, [started()]);
         let torn = recording.torn.expect("half a line").to_string();
         assert!(torn.contains("events.jsonl:2 is no event"), "{torn}");
+    }
+
+    #[test]
+    fn garbage_in_the_middle_costs_its_own_line_only() {
+        let (_folder, store) = store();
+        let path = record(&store, &[started()]);
+        append(&path, "\0\0\0 not an event\n");
+        let mut line = serde_json::to_string(&Line { at: 1.0, event: finished() }).expect("JSON");
+        line.push('\n');
+        append(&path, &line);
+        let recording = store.read(None).expect("a run");
+        assert_eq!(recording.events, [started(), finished()]);
+        let torn = recording.torn.expect("a bad line").to_string();
+        assert!(torn.contains("events.jsonl:2 is no event"), "{torn}");
+    }
+
+    #[test]
+    fn durations_are_those_of_the_last_run_that_knows_them() {
+        let (_folder, store) = store();
+        for (run, lines) in [
+            ("2026-01-01", [("a", "pass", 5), ("b", "pass", 7), ("c", "interrupted", 9)]),
+            ("2026-01-02", [("a", "timeout", 3), ("a", "fail", 2), ("d", "runner-fault", 1)]),
+        ] {
+            let folder = store.root.join(run);
+            fs::create_dir_all(&folder).expect("made");
+            let text: String = lines
+                .iter()
+                .map(|(id, outcome, seconds)| {
+                    format!(
+                        "{{\"at\":1.0,\"event\":\"attempt-finished\",\"case\":{{\"suite\":\"s\",\
+                         \"id\":\"{id}\"}},\"outcome\":{{\"outcome\":\"{outcome}\"}},\
+                         \"duration\":{{\"secs\":{seconds},\"nanos\":0}}}}\ngarbage\n"
+                    )
+                })
+                .collect();
+            fs::write(folder.join(LOG_NAME), text).expect("written");
+        }
+        let durations = store.durations();
+        let of = |id| durations.of("s", id).map(|duration| duration.as_secs());
+        assert_eq!([of("a"), of("b"), of("c"), of("d")], [Some(3), Some(7), None, None]);
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub struct Case {
     pub leak_allow: Arc<[String]>,
     /// Whether what it leaves beside processes is counted.
     pub resources: Resources,
+    /// Arguments for the program, where it is one.
+    pub extra_args: Arc<[String]>,
     /// Where its output goes.
     pub capture: Capture,
     /// Environment of the backend and the axes, and `SPAWN_BACKEND`.
@@ -314,6 +316,7 @@ impl Matrix<'_> {
             max_processes: rules.max_processes(),
             leak_allow: rules.leak_allow(),
             resources: self.options.resources,
+            extra_args: rules.extra_args(),
             capture: self.capture(),
             env: self.env(&cell),
             marks: judge.kinds(),
@@ -392,6 +395,11 @@ impl Rules<'_> {
 
     fn max_processes(&self) -> u32 {
         self.first(|rule| rule.max_processes).unwrap_or(self.profile.max_processes)
+    }
+
+    fn extra_args(&self) -> Arc<[String]> {
+        let said = self.first(|rule| rule.extra_args.clone());
+        said.unwrap_or_else(|| Arc::clone(&self.profile.extra_args))
     }
 
     fn leak_allow(&self) -> Arc<[String]> {

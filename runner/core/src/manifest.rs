@@ -180,6 +180,8 @@ pub struct Profile {
     pub max_processes: u32,
     /// What may be left behind; see [`Override::leak_allow`].
     pub leak_allow: Arc<[String]>,
+    /// See [`Override::extra_args`].
+    pub extra_args: Arc<[String]>,
     /// What `default()` means and every selection is cut with.
     pub default_filter: Option<Filter>,
     /// Its own first, then the inherited; the first match wins, kind by kind.
@@ -243,6 +245,9 @@ pub struct Override {
     pub max_processes: Option<u32>,
     /// What may be left behind on purpose: patterns of command lines, `*` for anything.
     pub leak_allow: Option<Arc<[String]>>,
+    /// Arguments of plain binaries, after those of the harness. A case of a suite of ours is
+    /// forked, and has none.
+    pub extra_args: Option<Arc<[String]>>,
 }
 
 /// Backends somebody asked for.

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use runner_core::event::{CaseName, Event, Finished, Interrupt};
+use runner_core::event::{CaseName, Event, Finished, Interrupt, Stress};
 use runner_core::expand::{AttemptPlace, Case};
 use runner_core::memory::{Memory, Output};
 use runner_core::outcome::{Outcome, Standing, judge};
@@ -653,6 +653,8 @@ impl<'a> Executor<'a> {
             total_attempts: case.retries.count.saturating_add(1),
             group: case.group.as_deref(),
             slots: self.limits.slots,
+            stress: self.limits.stress.map(|stress| (turn.round, rounds(stress))),
+            extra_args: &case.extra_args,
         };
         plain::attempt(attempt, binary, circumstances)
     }
@@ -767,6 +769,14 @@ fn label(running: &Running) -> String {
     let round = if round == 1 { String::new() } else { format!("-round-{round}") };
     let attempt = if attempt == 1 { String::new() } else { format!("-try-{attempt}") };
     format!("{number:03}{round}{attempt}")
+}
+
+/// How many rounds there will be, if that is known.
+fn rounds(stress: Stress) -> Option<u32> {
+    match stress {
+        Stress::Count(count) => Some(count),
+        Stress::Endless | Stress::For(_) => None,
+    }
 }
 
 fn started(case: CaseName, Turn { round, attempt }: Turn, slot: usize) -> Event {

@@ -21,6 +21,10 @@ pub struct Circumstances<'a> {
     pub group: Option<&'a str>,
     /// How many slots there are.
     pub slots: usize,
+    /// The round of stress, from 1, and how many there will be if that is known.
+    pub stress: Option<(u32, Option<u32>)>,
+    /// Arguments after ours, by `run-extra-args`.
+    pub extra_args: &'a [String],
 }
 
 /// The attempt as the supervisor of plain binaries is told it; one of a binary of ours is left as
@@ -33,7 +37,7 @@ pub fn attempt(
     let Harness::Plain { ignored } = &binary.harness else {
         return attempt;
     };
-    let Circumstances { test, total_attempts, group, slots } = circumstances;
+    let Circumstances { test, total_attempts, group, slots, stress, extra_args } = circumstances;
     let facts = AttemptFacts {
         test,
         attempt: attempt.attempt,
@@ -41,12 +45,14 @@ pub fn attempt(
         group,
         slot: attempt.slot,
         slots,
+        stress,
     };
     let mut arguments: Vec<OsString> = vec![binary.path.clone().into_os_string()];
     arguments.extend(["--exact", test, "--nocapture"].map(OsString::from));
     if ignored.contains(test) {
         arguments.push("--ignored".into());
     }
+    arguments.extend(extra_args.iter().map(OsString::from));
     let program = Program { image: image(binary.file.as_raw_fd()), arguments, stdin: Stdin::Null };
     attempt.work = Work::Program(program);
     attempt.env.extend(nextest::attempt(&facts, &binary.env));

@@ -160,6 +160,7 @@ fn case(scenario: &Scenario, suite: &str, name: &str) -> Case {
         priority: 0,
         max_processes: MAX_PROCESSES,
         leak_allow: Default::default(),
+        extra_args: Default::default(),
         resources: Resources::Ignore,
         capture: Capture::Sys,
         env: vec![("SPAWN_BACKEND".into(), "fork".into())],

@@ -204,6 +204,15 @@ impl<'a> Value<'a> {
         Some(word)
     }
 
+    /// A list of any strings.
+    pub(super) fn strings(&self) -> Option<Vec<String>> {
+        let Some(array) = self.value.as_array() else {
+            return self.mistyped("a list of strings");
+        };
+        let strings = array.iter().filter_map(|item| self.item(item).string());
+        Some(strings.map(|string| string.value).collect())
+    }
+
     /// A list of strings without repetition.
     pub(super) fn words(&self) -> Option<Vec<Located<String>>> {
         let Some(array) = self.value.as_array() else {

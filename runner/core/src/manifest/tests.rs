@@ -154,6 +154,7 @@ fn scheduling_is_said_as_nextest_says_it() {
         global-timeout = "1h"
         max-processes = 64
         leak.allow = ["gpg-agent *"]
+        run-extra-args = ["--x", "", "--x"]
         slow-timeout = { period = "5s", on-timeout = "pass" }
         [profile.nightly]
         retries = 2
@@ -185,6 +186,7 @@ fn scheduling_is_said_as_nextest_says_it() {
     assert_eq!(nightly.fail_fast, Some(limit));
     assert_eq!(nightly.global_timeout, Some(Duration::from_secs(3600)));
     assert_eq!((nightly.max_processes, nightly.leak_allow.len()), (64, 1));
+    assert_eq!(*nightly.extra_args, ["--x", "", "--x"]);
     assert_eq!(nightly.slow.policy, TimeoutPolicy::Warn);
     let [rule] = nightly.overrides.as_slice() else { panic!("{nightly:?}") };
     let backoff = Backoff::Fixed(Duration::from_millis(500));
@@ -359,10 +361,7 @@ fn single_errors() {
             "[[profile.a.overrides]]\nfilter = 'all()'\npriority = 101",
             "3:12 `priority` must be between -100 and 100",
         ),
-        (
-            "[profile.a]\nrun-extra-args = ['x']",
-            "2:1 `run-extra-args` is known to nextest and not obeyed here",
-        ),
+        ("[profile.a]\nrun-extra-args = 'x'", "2:18 `run-extra-args` must be a list of strings"),
         ("[profile.a]\ndefault-filter = 'default()'", "2:19 `default()` within the default filter"),
         (
             "[[profile.a.overrides]]\nslow-timeout = '1s'",

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::backend::{check_known, known_group};
 use super::clocks::{SaidLeak, SaidSlow, leak_timeout, slow_timeout};
 use super::schedule::{
-    SaidFailFast, fail_fast, flaky_result, leak_allow, max_processes, priority, retries,
+    SaidFailFast, arguments, fail_fast, flaky_result, leak_allow, max_processes, priority, retries,
     threads_required,
 };
 use super::threads;
@@ -32,22 +32,14 @@ const REFUSED: &[&str] = &[
     "failure-output",
     "final-status-level",
     "junit",
-    "run-extra-args",
     "scripts",
     "status-level",
     "success-output",
 ];
 
 /// The same, within an override.
-const REFUSED_IN_OVERRIDE: &[&str] = &[
-    "bench",
-    "default-filter",
-    "failure-output",
-    "junit",
-    "platform",
-    "run-extra-args",
-    "success-output",
-];
+const REFUSED_IN_OVERRIDE: &[&str] =
+    &["bench", "default-filter", "failure-output", "junit", "platform", "success-output"];
 
 /// What a profile of the file says itself.
 struct Said {
@@ -71,6 +63,7 @@ struct SaidSchedule {
     threads_required: Option<ThreadsRequired>,
     max_processes: Option<u32>,
     leak_allow: Option<Arc<[String]>>,
+    extra_args: Option<Arc<[String]>>,
 }
 
 struct SaidOverride {
@@ -191,6 +184,7 @@ impl Profile {
             threads_required: ThreadsRequired::Count(1),
             max_processes: MAX_PROCESSES,
             leak_allow: Arc::default(),
+            extra_args: Arc::default(),
             default_filter: None,
             overrides: Vec::new(),
         }
@@ -206,8 +200,14 @@ impl Said {
         let slow = self.slow.map_or(parent.slow, |said| said.over(parent.slow));
         let leak = self.leak.map_or(parent.leak, |said| said.over(parent.leak));
         let own = self.overrides.iter().map(|said| said.over(slow, leak));
-        let SaidSchedule { retries, flaky, threads_required, max_processes, leak_allow } =
-            self.schedule.clone();
+        let SaidSchedule {
+            retries,
+            flaky,
+            threads_required,
+            max_processes,
+            leak_allow,
+            extra_args,
+        } = self.schedule.clone();
         Profile {
             name: self.name.value.clone(),
             slow,
@@ -220,6 +220,7 @@ impl Said {
             threads_required: threads_required.unwrap_or(parent.threads_required),
             max_processes: max_processes.unwrap_or(parent.max_processes),
             leak_allow: leak_allow.unwrap_or_else(|| Arc::clone(&parent.leak_allow)),
+            extra_args: extra_args.unwrap_or_else(|| Arc::clone(&parent.extra_args)),
             default_filter: self.default_filter.clone().or_else(|| parent.default_filter.clone()),
             overrides: own.chain(parent.overrides.iter().cloned()).collect(),
         }
@@ -236,14 +237,21 @@ impl SaidSchedule {
                 .and_then(|value| threads_required(&value)),
             max_processes: table.get("max-processes").and_then(|value| max_processes(&value)),
             leak_allow: table.get("leak").and_then(|value| leak_allow(&value)),
+            extra_args: table.get("run-extra-args").and_then(|value| arguments(&value)),
         }
     }
 }
 
 impl SaidOverride {
     fn over(&self, slow: SlowTimeout, leak: LeakTimeout) -> Override {
-        let SaidSchedule { retries, flaky, threads_required, max_processes, leak_allow } =
-            self.schedule.clone();
+        let SaidSchedule {
+            retries,
+            flaky,
+            threads_required,
+            max_processes,
+            leak_allow,
+            extra_args,
+        } = self.schedule.clone();
         Override {
             filter: self.filter.clone(),
             marks: self.marks.clone(),
@@ -255,6 +263,7 @@ impl SaidOverride {
             priority: self.priority,
             max_processes,
             leak_allow,
+            extra_args,
         }
     }
 }

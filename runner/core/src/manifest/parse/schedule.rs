@@ -138,6 +138,11 @@ pub(super) fn leak_allow(value: &Value<'_>) -> Option<Arc<[String]>> {
     Some(patterns?.into_iter().map(|pattern| pattern.value).collect())
 }
 
+/// `["--color", "never"]`.
+pub(super) fn arguments(value: &Value<'_>) -> Option<Arc<[String]>> {
+    value.strings().map(Arc::from)
+}
+
 fn number(value: &Value<'_>, least: u32, most: u32) -> Option<u32> {
     let number = u32::try_from(value.integer()?).ok();
     let number = number.filter(|number| (least..=most).contains(number));
