@@ -24,6 +24,7 @@ mod error_types;
 mod every_point;
 mod faults;
 mod hygiene;
+mod inter_peer;
 mod interrupts;
 mod local;
 mod mechanisms;
