@@ -40,13 +40,16 @@ use nix::sys::stat::fstat;
 use clock::Clock;
 use description::Description;
 pub use description::DescriptionWriter;
+use panics::Panics;
+pub use panics::{Joinable, ThreadKey};
 pub use trace::TRACE_EVENT_BYTES;
 
 use crate::owner::Owner;
-use crate::protocol::{Done, Stack, Trace, TraceEvent};
+use crate::protocol::{DetachedPanic, Done, Stack, Trace, TraceEvent};
 
 mod clock;
 mod description;
+mod panics;
 mod trace;
 
 /// Threads of which a hang keeps the stack.
@@ -199,6 +202,7 @@ struct Header {
     done: UnsafeCell<[u8; DONE_BYTES]>,
     trace: trace::Ring,
     description: Description,
+    panics: Panics,
     threads: [ThreadStack; HANG_THREADS],
     maps: UnsafeCell<[u8; MAPS_BYTES]>,
 }
@@ -294,6 +298,7 @@ impl Memory {
         header.maps_length.store(0, Ordering::Relaxed);
         header.trace.reset();
         header.description.reset();
+        header.panics.reset();
         header.phase.store(Phase::Idle as u32, Ordering::Release);
     }
 
@@ -445,6 +450,31 @@ impl Memory {
     /// What the suite's hook has said of actors and tasks, if anything.
     pub fn description(&self) -> Option<String> {
         self.header().description.read()
+    }
+
+    /// A thread is about to die of a panic. Takes no lock and allocates nothing.
+    pub fn note_panic(&self, thread: ThreadKey, joinable: Joinable, words: &DetachedPanic) {
+        self.header().panics.note(thread, joinable, words);
+    }
+
+    /// A thread was joined: who did that knows what became of it.
+    pub fn panic_joined(&self, thread: ThreadKey) {
+        self.header().panics.joined(thread);
+    }
+
+    /// A thread cannot be joined any more.
+    pub fn panic_detached(&self, thread: ThreadKey) {
+        self.header().panics.detached(thread);
+    }
+
+    /// Somebody was told of every thread of a process that has died until now.
+    pub fn claim_panics(&self, pid: i32) {
+        self.header().panics.claim_all(pid);
+    }
+
+    /// Threads that died of a panic which nobody was told of.
+    pub fn detached_panics(&self) -> Vec<DetachedPanic> {
+        self.header().panics.unclaimed()
     }
 
     /// Keeps a trace point's word, the last ones of many. As [`write`](Self::write): fit for any
@@ -1125,6 +1155,40 @@ mod tests {
         assert_eq!(memory.last_events().last().map(|event| &*event.text), Some("more 4999"));
         memory.reset();
         assert_eq!(memory.last_events(), []);
+    }
+
+    #[test]
+    fn a_panic_counts_until_its_thread_is_joined() {
+        let memory = memory();
+        let words = |thread: &str| DetachedPanic {
+            pid: 7,
+            thread: thread.into(),
+            message: "m".repeat(1000),
+            location: "a.rs:1:2".into(),
+        };
+        let key = |thread| ThreadKey { pid: 7, thread };
+        memory.note_panic(key(1), Joinable::Yes, &words("joined"));
+        memory.note_panic(key(2), Joinable::Yes, &words("dropped"));
+        memory.note_panic(key(3), Joinable::No, &words("detached"));
+        memory.panic_joined(key(1));
+        memory.panic_detached(key(2));
+        // Others that were given the same names afterwards.
+        memory.panic_joined(key(2));
+        memory.panic_joined(key(3));
+        memory.panic_joined(ThreadKey { pid: 8, thread: 1 });
+        let unclaimed = memory.detached_panics();
+        let names: Vec<&str> = unclaimed.iter().map(|panic| panic.thread.as_str()).collect();
+        assert_eq!(names, ["dropped", "detached"]);
+        assert_eq!((unclaimed[0].message.len(), &*unclaimed[0].location), (512, "a.rs:1:2"));
+        memory.claim_panics(7);
+        assert_eq!(memory.detached_panics(), []);
+        memory.reset();
+        for i in 0..100 {
+            memory.note_panic(key(i), Joinable::No, &words("many"));
+        }
+        assert_eq!(memory.detached_panics().len(), 32);
+        memory.reset();
+        assert_eq!(memory.detached_panics(), []);
     }
 
     #[test]

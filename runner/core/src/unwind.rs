@@ -116,9 +116,9 @@ impl<'a> Walk<'a> {
         let mut registers = [None; REGISTERS];
         registers[usize::from(number::STACK)] = Some(copy.registers.stack);
         registers[usize::from(number::FRAME)] = copy.registers.frame;
-        if let Some(link) = copy.registers.link {
-            registers[usize::from(number::RETURN)] = Some(link);
-        }
+        // Where there is no link register, its number stands for the program counter.
+        let program = cfg!(target_arch = "x86_64").then_some(copy.registers.program);
+        registers[usize::from(number::RETURN)] = copy.registers.link.or(program);
         Self {
             registers,
             program: copy.registers.program,

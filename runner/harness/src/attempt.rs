@@ -5,7 +5,6 @@
 //! a thread of its own while the main thread is the suite's, then the guard, then *done*.
 
 use std::any::Any;
-use std::cell::RefCell;
 use std::os::fd::RawFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::process;
@@ -18,7 +17,7 @@ use runner_core::report::BODY_THREAD;
 use crate::capture::Passing;
 use crate::case::{Case, SkipRequest, chain_of};
 use crate::registry::{self, Body, RegisteredTest};
-use crate::{Hooks, capture, watchdog};
+use crate::{Hooks, capture, panics, watchdog};
 
 /// Takes a variable out of this process's environment, before any thread.
 pub(crate) use environment::forget as forget_variable;
@@ -112,13 +111,13 @@ fn guarded(
     hooks: &Hooks,
     start_watchdog: impl FnOnce(),
 ) -> Done {
-    note_panics();
+    panics::note();
     let prepared = match hooks.on_attempt_start {
         None => Prepared::default(),
         Some(hook) => match panic::catch_unwind(AssertUnwindSafe(|| hook(case))) {
             Ok(Ok(prepared)) => prepared,
             Ok(Err(error)) => return Done::NotSetUp { message: chain_of(&*error) },
-            Err(payload) => return Done::NotSetUp { message: panic_text(&*payload) },
+            Err(payload) => return Done::NotSetUp { message: panics::text(&*payload) },
         },
     };
     start_watchdog();
@@ -153,7 +152,7 @@ fn beside(main_loop: Option<MainLoop>, body: impl FnOnce() -> Done + Send) -> Do
             run();
         }
         let lost = |payload: Box<dyn Any + Send>| Done::Panicked {
-            message: panic_text(&*payload),
+            message: panics::text(&*payload),
             location: String::new(),
         };
         handle.join().unwrap_or_else(lost)
@@ -172,8 +171,8 @@ fn body(test: &RegisteredTest, case: Case, hooks: &Hooks) -> Done {
         match payload.downcast::<SkipRequest>() {
             Ok(request) => Done::Skipped { reason: request.0 },
             Err(payload) => Done::Panicked {
-                message: panic_text(&*payload),
-                location: LAST_PANIC.take().unwrap_or_default(),
+                message: panics::text(&*payload),
+                location: panics::last_place().unwrap_or_default(),
             },
         }
     })
@@ -206,30 +205,6 @@ fn exit_code(done: &Done) -> i32 {
         Done::Failed { .. } | Done::Panicked { .. } => FAILED,
         Done::NotSetUp { .. } => SETUP_FAILED,
     }
-}
-
-thread_local! {
-    /// Where this thread last panicked.
-    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Remembers the place of a panic, then does what was done before.
-fn note_panics() {
-    let before = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let place = info.location().map(ToString::to_string);
-        // A panic while the thread's locals are being destroyed has no place to remember it.
-        let _ = LAST_PANIC.try_with(|last| *last.borrow_mut() = place);
-        before(info);
-    }));
-}
-
-fn panic_text(payload: &(dyn Any + Send)) -> String {
-    payload
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic with a value that is no text".into())
 }
 
 mod environment {

@@ -30,6 +30,8 @@ pub mod capture;
 mod case;
 mod face;
 mod forked;
+mod landing;
+mod panics;
 mod player;
 pub mod registry;
 mod respawn;
@@ -172,6 +174,9 @@ impl Harness {
     /// libtest that `cargo nextest run` and `cargo test` drive.
     pub fn main(self) -> ExitCode {
         capture::resume();
+        if capture::memory().is_some() {
+            panics::note();
+        }
         if let Some(divert) = self.hooks.divert {
             divert();
         }

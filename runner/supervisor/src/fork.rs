@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid};
+use runner_core::protocol::End;
 
 /// Forks this process, which has one thread.
 pub(crate) fn fork() -> nix::Result<ForkResult> {
@@ -34,6 +35,38 @@ pub(crate) fn close_all_but(kept: &[RawFd]) {
 fn close_range(first: u32, last: u32) {
     // SAFETY: takes no pointer; see `close_all_but` for the owners.
     unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+}
+
+/// What became of a child, or of a thread that is traced.
+pub(crate) enum Change {
+    /// It ended.
+    Ended(End),
+    /// It stopped because it is traced; with the signal it was about to get, or 0.
+    Stopped {
+        /// Its number.
+        signal: i32,
+    },
+}
+
+/// Waits for any change that there is. nix's `waitpid` loses the pid where a signal has no name.
+pub(crate) fn wait_any() -> nix::Result<Option<(Pid, Change)>> {
+    let mut status = 0;
+    let flags = libc::WNOHANG | libc::__WALL;
+    // SAFETY: writes the status to an integer of ours.
+    let pid = Errno::result(unsafe { libc::waitpid(-1, &raw mut status, flags) })?;
+    if pid == 0 {
+        return Ok(None);
+    }
+    let change = if libc::WIFEXITED(status) {
+        Change::Ended(End::Exited(libc::WEXITSTATUS(status)))
+    } else if libc::WIFSIGNALED(status) {
+        Change::Ended(End::Signalled(libc::WTERMSIG(status)))
+    } else {
+        // Without an event the signal is one that was on its way.
+        let signal = if status >> 16 == 0 { libc::WSTOPSIG(status) } else { 0 };
+        Change::Stopped { signal }
+    };
+    Ok(Some((Pid::from_raw(pid), change)))
 }
 
 /// A process by what cannot mean another one later.

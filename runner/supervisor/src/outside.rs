@@ -28,7 +28,7 @@ const STACK_BYTES: usize = 128 << 10;
 /// Copied of all stacks of an attempt: the facts must fit into a frame of the protocol.
 const ALL_STACKS_BYTES: usize = 12 << 20;
 /// A thread stops at once, or is in the kernel and will not.
-const STOP_PATIENCE: Duration = Duration::from_millis(100);
+const STOP_PATIENCE: Duration = Duration::from_millis(250);
 /// All threads together get no more.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// Between two looks whether a thread has stopped.
@@ -109,9 +109,10 @@ enum Approach {
     LeaveAsleep,
 }
 
-/// Lets a thread go that stopped for us after we had given up on it.
-pub(crate) fn let_go(thread: Pid) {
-    let _ = ptrace::detach(thread, None);
+/// Lets a thread go that stopped for us after we had given up on it; `signal` is what it was about to
+/// get, or 0.
+pub(crate) fn let_go(thread: Pid, signal: i32) {
+    detach(thread.as_raw(), signal);
 }
 
 /// System calls that return EINTR when a thread was stopped and went on, signal(7); of those on

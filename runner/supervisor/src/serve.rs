@@ -461,7 +461,7 @@ impl<F: FirstProcess> Supervisor<F> {
             unkillable: running.unkillable,
             hang,
             cpu_time: cpu_time.saturating_sub(cpu_time_before),
-            detached_panics: Vec::new(),
+            detached_panics: self.memory.detached_panics(),
             too_many_processes: running.too_many,
             resources: None,
             allowed_leaks: Vec::new(),

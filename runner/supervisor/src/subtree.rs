@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use runner_core::process;
 use runner_core::protocol::{End, Process};
@@ -41,16 +40,14 @@ pub(crate) enum Reaped {
 /// Reaps one child that ended, if there is one.
 pub(crate) fn reap() -> Reaped {
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {
-            Ok(WaitStatus::Exited(pid, code)) => return Reaped::Child(pid, End::Exited(code)),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                return Reaped::Child(pid, End::Signalled(signal as i32));
-            }
-            Ok(WaitStatus::StillAlive) => return Reaped::NoneYet,
+        match fork::wait_any() {
+            Ok(Some((pid, fork::Change::Ended(end)))) => return Reaped::Child(pid, end),
             // A thread that did not stop while somebody waited for it.
-            Ok(WaitStatus::PtraceEvent(thread, ..)) => outside::let_go(thread),
-            // Other stops are only reported to who asks for them.
-            Ok(_) | Err(Errno::EINTR) => {}
+            Ok(Some((thread, fork::Change::Stopped { signal }))) => {
+                outside::let_go(thread, signal);
+            }
+            Ok(None) => return Reaped::NoneYet,
+            Err(Errno::EINTR) => {}
             Err(_) => return Reaped::NoChild,
         }
     }

@@ -28,6 +28,11 @@ pub(crate) fn sleeps_for_ever() {
 
 /// What a child of a case does, which is this binary too.
 pub(crate) fn live_as_a_child() -> ! {
+    if std::env::var("CHILD").as_deref() == Ok("panics") {
+        drop(dies("of a child"));
+        wait_until_dead("of a child");
+        std::process::exit(0);
+    }
     let sleeper = std::thread::Builder::new().name("sleeper".into());
     sleeper.spawn(sleeps_for_ever).expect("a thread");
     std::fs::write(go_file().with_file_name("child"), "").expect("written");
@@ -158,4 +163,69 @@ fn forks_without_end() {
     let bomb = "bomb() { [ $1 -lt 10 ] && { bomb $(($1 + 1)) & bomb $(($1 + 1)) & }; \
                 while :; do :; done; }; bomb 1";
     Command::new("sh").args(["-c", bomb]).status().expect("sh");
+}
+
+fn dies(name: &str) -> std::thread::JoinHandle<()> {
+    let thread = std::thread::Builder::new().name(name.into());
+    let (begun_tx, begun_rx) = std::sync::mpsc::sync_channel(1);
+    let panics = move || {
+        begun_tx.send(()).expect("who started it");
+        panic!("nobody hears this")
+    };
+    let handle = thread.spawn(panics).expect("a thread");
+    begun_rx.recv().expect("the thread");
+    handle
+}
+
+/// A thread's death can only be waited for here by what it leaves undone.
+fn wait_until_dead(name: &str) {
+    let me = std::process::id().cast_signed();
+    let is_alive = || {
+        let threads = runner_core::process::read(me).expect("this process").threads;
+        threads.iter().any(|thread| thread.name == name)
+    };
+    while is_alive() {
+        std::thread::yield_now();
+    }
+}
+
+#[runner::test]
+fn drops_a_thread_that_panics() {
+    drop(dies("early"));
+    wait_until_dead("early");
+}
+
+#[runner::test]
+fn keeps_a_thread_that_panics() {
+    static KEPT: std::sync::Mutex<Option<std::thread::JoinHandle<()>>> =
+        std::sync::Mutex::new(None);
+    *KEPT.lock().expect("nobody else") = Some(dies("kept"));
+    wait_until_dead("kept");
+}
+
+#[runner::test]
+fn joins_catches_and_scopes_panics() {
+    assert!(dies("joined").join().is_err());
+    let catches = || drop(std::panic::catch_unwind(|| panic!("caught")));
+    drop(std::thread::Builder::new().name("catches".into()).spawn(catches));
+    let scope = || {
+        std::thread::scope(|scope| drop(scope.spawn(|| panic!("in a scope"))));
+    };
+    assert!(std::panic::catch_unwind(scope).is_err());
+    wait_until_dead("catches");
+}
+
+/// Threads of processes beside the first count too.
+#[runner::test]
+fn has_a_child_whose_thread_panics() {
+    let child = Command::new("/proc/self/exe").env("CHILD", "panics").status();
+    assert!(child.expect("this binary").success());
+}
+
+/// By a signal that has no name.
+#[runner::test]
+fn ends_itself_by_a_realtime_signal() {
+    let me = std::process::id().to_string();
+    Command::new("kill").args(["-40", &me]).status().expect("kill");
+    sleeps_for_ever();
 }

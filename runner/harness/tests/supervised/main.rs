@@ -14,14 +14,17 @@ mod hangs;
 mod limits;
 
 fn main() -> ExitCode {
-    if std::env::var_os(variable::ROLE).is_some() {
-        return runner::harness!().describe(bodies::describe).main();
-    }
     if bodies::writers::is_one() {
         return runner::harness!().divert(bodies::writers::write_as_an_image).main();
     }
-    if std::env::var_os("CHILD").is_some() {
-        bodies::live_as_a_child();
+    let is_child = std::env::var_os("CHILD").is_some();
+    if is_child || std::env::var_os(variable::ROLE).is_some() {
+        let divert = || {
+            if std::env::var_os("CHILD").is_some() {
+                bodies::live_as_a_child();
+            }
+        };
+        return runner::harness!().divert(divert).describe(bodies::describe).main();
     }
     let arguments = libtest_mimic::Arguments::from_args();
     let tests = [captures::TESTS, clocks::TESTS, hangs::TESTS, limits::TESTS]
