@@ -4,8 +4,9 @@
 //! short file which process id it gave last, and as long as fewer were given than the attempt has
 //! left, whoever got them, it cannot have too many.
 //!
-//! Where very many threads want a processor, counting would take longer than the bomb needs to
-//! grow beyond everything: then the first process's group is stopped while it is counted.
+//! Where very many threads want a processor, counting would take longer than a bomb needs to grow
+//! beyond everything: then the first process's group is stopped while it is counted, if there are
+//! more than a few.
 
 use std::fs;
 use std::thread;
@@ -21,6 +22,9 @@ const CALM: Duration = Duration::from_millis(20);
 const CROWDED: Duration = Duration::from_millis(2);
 /// So many runnable threads are nothing special, beside four on each processor.
 const USUAL_RUNNABLE: usize = 16;
+
+/// No bomb has so few processes left by the first look, and they are counted fast.
+const A_FEW: u32 = 32;
 
 /// Of one attempt.
 #[derive(Debug)]
@@ -75,6 +79,10 @@ impl Census {
 
     fn count(&self, load: Load) -> u32 {
         let processors = thread::available_parallelism().map_or(1, usize::from);
+        let few = count_up_to(A_FEW.min(self.limit));
+        if few <= A_FEW.min(self.limit) {
+            return few;
+        }
         if load.runnable <= USUAL_RUNNABLE + 4 * processors {
             return count_up_to(self.limit);
         }
