@@ -25,6 +25,7 @@
 //! stream      what the two say to each other, and what is made of it
 //! boot        how a program and each of its actors begin and end
 //! supervise   nurseries, the life of a child, the kill ladder: joins ipc and spawn, starts what boot runs
+//! cluster     several actors of a type at once, one function in an actor of its own
 //! scope       deadlines, cancels and shields for any work of an actor
 //! ```
 
@@ -33,6 +34,7 @@ pub mod trace;
 
 mod actor;
 mod boot;
+mod cluster;
 mod context;
 mod error;
 mod ipc;
@@ -49,6 +51,7 @@ mod watch;
 
 pub use actor::{ActorInfo, current};
 pub use boot::{Config, Guard, RootConfig, block_on_root, divert, init, interrupt, on_actor_start};
+pub use cluster::{Cluster, ClusterEnd, to_actor};
 pub use context::{Context, Opened, Opening, Started};
 pub use error::{
     ActorId, CallError, Death, Error, GaveUp, Group, Never, PanicLocation, RemoteError, Result,

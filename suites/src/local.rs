@@ -20,10 +20,15 @@ fn outside_an_actor_there_is_no_runtime() {
 }
 
 #[runner::test]
-fn a_scheduler_alone_is_no_actor() -> TestResult {
-    let scheduler = tokio::runtime::Builder::new_current_thread().build()?;
-    let outcome = scheduler.block_on(runtime::nursery(async |_| Ok(())));
-    assert!(matches!(outcome, Err(Error::NoRuntime)));
+fn a_nursery_without_an_actor_runs_a_root_for_itself() -> TestResult {
+    let scheduler = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = scheduler.block_on(runtime::nursery(async |n| {
+        let child = n.actor("child").await?;
+        child.cancel().await?;
+        Ok((runtime::current()?.is_root(), runtime::current()?.name().to_owned()))
+    }));
+    assert_eq!(outcome?, (true, "root".to_owned()));
+    assert!(matches!(runtime::current(), Err(Error::NoRuntime)));
     Ok(())
 }
 

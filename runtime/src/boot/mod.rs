@@ -14,5 +14,6 @@ mod test;
 pub(crate) use child::entry;
 pub use interrupt::interrupt;
 pub use program::{Config, Guard, divert, init, on_actor_start, run_main};
+pub(crate) use root::implicit;
 pub use root::{RootConfig, block_on_root};
 pub use test::{ACTOR_TESTS, Test, before_main, run_test, run_test_root};

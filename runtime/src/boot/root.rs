@@ -1,13 +1,16 @@
 //! The root of a tree.
 
+use std::future::poll_fn;
 use std::panic::resume_unwind;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::runtime::{Builder, LocalRuntime};
+use tokio::runtime::{Builder, Handle, LocalRuntime};
+use tokio::task::LocalSet;
 use uuid::Uuid;
 
 use super::home::Home;
@@ -86,33 +89,87 @@ impl RootConfig {
 /// # Panics
 /// If `body` does, after the teardown; and inside a tokio runtime.
 pub fn block_on_root<F: Future>(config: RootConfig, body: F) -> Result<F::Output> {
-    if !is_initialised() {
-        return Err(Error::NotInitialised);
-    }
-    let id = ActorId { name: config.name, uuid: Uuid::new_v4() };
-    let _home = Home::claim(&id)?;
-    let variables = config.variables.checked()?;
-    let exposure = config.exposes.resolve()?;
+    let root = Root::new(config)?;
     let scheduler = scheduler()?;
-    let vars = Vars { backend: config.backend, timings: config.timings, variables };
-    let this = ThisActor::new(id, vars, Origin::Root);
-    let _entered = actor::enter(Arc::clone(&this));
-    let reachable = rpc::enter(Arc::clone(&this));
-    reachable.host().open(exposure, None);
-    call_start_hook(&this.id);
-    let whole = async {
-        let outcome = live(&this, reachable.host(), body).await;
-        reachable.host().close_peers().await;
-        outcome
-    };
-    let outcome = scheduler.block_on(log::within(this.tasks.span(), whole));
-    release(&this);
+    let _entered = root.enter();
+    call_start_hook(&root.this.id);
+    let outcome = scheduler.block_on(root.run(body));
+    root.end();
     scheduler.shutdown_background();
-    for failure in this.take_unclaimed() {
-        // Above a root there is nobody else to tell.
-        eprintln!("runtime: a failure that no scope was left to return: {failure}");
-    }
     outcome?.map_err(|panic| resume_unwind(panic.payload))
+}
+
+/// Runs a root actor within a future, for a `body` that is found to need one. In a tokio runtime with I/O and time it is a guest
+/// there, on the thread that polls; without a tokio runtime it blocks the thread until it has ended.
+///
+/// Dropped before its end, it leaves no time: its tree is killed.
+pub(crate) async fn implicit<F: Future>(config: RootConfig, body: F) -> Result<F::Output> {
+    if Handle::try_current().is_err() {
+        return block_on_root(config, body);
+    }
+    let root = Root::new(config)?;
+    let tasks = LocalSet::new();
+    let outcome = {
+        let mut running = pin!(tasks.run_until(root.run(body)));
+        let mut is_new = true;
+        poll_fn(|cx| {
+            let _entered = root.enter();
+            if std::mem::take(&mut is_new) {
+                call_start_hook(&root.this.id);
+            }
+            running.as_mut().poll(cx)
+        })
+        .await
+    };
+    let _entered = root.enter();
+    root.end();
+    outcome?.map_err(|panic| resume_unwind(panic.payload))
+}
+
+/// A root actor that can be run.
+struct Root {
+    this: Arc<ThisActor>,
+    host: Rc<Host>,
+    _home: Home,
+}
+
+impl Root {
+    fn new(config: RootConfig) -> Result<Root> {
+        if !is_initialised() {
+            return Err(Error::NotInitialised);
+        }
+        let id = ActorId { name: config.name, uuid: Uuid::new_v4() };
+        let home = Home::claim(&id)?;
+        let variables = config.variables.checked()?;
+        let exposure = config.exposes.resolve()?;
+        let vars = Vars { backend: config.backend, timings: config.timings, variables };
+        let this = ThisActor::new(id, vars, Origin::Root);
+        let host = Rc::clone(rpc::enter(Arc::clone(&this)).host());
+        host.open(exposure, None);
+        Ok(Root { this, host, _home: home })
+    }
+
+    /// Makes it this thread's actor.
+    fn enter(&self) -> (actor::Entered, rpc::Entered) {
+        (actor::enter(Arc::clone(&self.this)), rpc::reenter(Rc::clone(&self.host)))
+    }
+
+    async fn run<F: Future>(&self, body: F) -> Result<Result<F::Output, Panic>> {
+        let whole = async {
+            let outcome = live(&self.this, &self.host, body).await;
+            self.host.close_peers().await;
+            outcome
+        };
+        log::within(self.this.tasks.span(), whole).await
+    }
+
+    fn end(&self) {
+        release(&self.this);
+        for failure in self.this.take_unclaimed() {
+            // Above a root there is nobody else to tell.
+            eprintln!("runtime: a failure that no scope was left to return: {failure}");
+        }
+    }
 }
 
 /// The body, and then the end of all that it left.

@@ -80,6 +80,12 @@ pub(crate) fn enter(this: Arc<ThisActor>) -> Entered {
         asked: RefCell::default(),
         was_asked: Notify::new(),
     });
+    reenter(host)
+}
+
+/// Gives this thread the doors of an actor that left it meanwhile.
+#[must_use]
+pub(crate) fn reenter(host: Rc<Host>) -> Entered {
     HOST.set(Some(Rc::clone(&host)));
     Entered { host }
 }

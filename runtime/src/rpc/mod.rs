@@ -19,7 +19,7 @@ pub use function::{
     MethodContext, Remote, Seed, State,
 };
 pub(crate) use function::{AnyState, Exposure, find};
-pub(crate) use host::{Host, enter};
+pub(crate) use host::{Entered, Host, enter, reenter};
 pub(crate) use panic::{Panic, catch, catch_call, install_hook, message_of};
 pub use portal::Portal;
 pub(crate) use portal::{unsendable, value_of};

@@ -11,6 +11,7 @@ use super::crew::{Crew, Membership};
 use super::start::{Start, target};
 use super::supervisor::{Roster, Supervised, Supervisor};
 use crate::actor::{self, Remnant, Scope, ScopeEnd, ThisActor, collect, in_place, leave};
+use crate::boot::{self, RootConfig};
 use crate::error::{ActorId, Error, Result};
 use crate::line::{Bond, Line, Manner, Order};
 use crate::log;
@@ -27,12 +28,53 @@ use crate::trace::{self, Wait};
 ///
 /// When the body ends well, one-shots are waited for, and daemons too, for as long as they live: somebody must cancel them.
 ///
+/// # Without an actor
+/// Where no actor runs, this runs a root for as long as the scope lives, as [`block_on_root`](crate::block_on_root) does with
+/// [`RootConfig::from_env`](crate::RootConfig::from_env); [`RootConfig::nursery`](crate::RootConfig::nursery) takes other options. In a
+/// tokio runtime (with I/O and time) the root is a guest on the thread that awaits this; without one the thread is blocked.
+///
 /// # Errors
-/// The failures; [`Error::NoRuntime`] outside an actor.
+/// The failures; without an actor also what [`block_on_root`](crate::block_on_root) fails with.
+///
+/// # Panics
+/// Without an actor, as [`RootConfig::nursery`].
 ///
 /// # Cancel safety
-/// Dropping the future cancels the scope: every child is told, torn down and reaped by the actor, which does not end before.
+/// Dropping the future cancels the scope: every child is told, torn down and reaped by the actor, which does not end before. A root that
+/// this runs ends there and then: its tree is killed.
 pub async fn nursery<T, B>(body: B) -> Result<T>
+where
+    B: AsyncFnOnce(&Nursery) -> Result<T>,
+{
+    match actor::this() {
+        Ok(_) => run(body).await,
+        Err(_) => {
+            let config = RootConfig::from_env().map_err(Error::user)?;
+            config.nursery(body).await
+        }
+    }
+}
+
+impl RootConfig {
+    /// Runs a root with these options for as long as a scope lives: [`nursery`] with options, where no actor runs.
+    ///
+    /// # Errors
+    /// The scope's failures, and what [`block_on_root`](crate::block_on_root) fails with: [`Error::SecondRoot`] in an actor.
+    ///
+    /// # Panics
+    /// If `body` does; and in a tokio runtime without I/O or time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future kills the tree.
+    pub async fn nursery<T, B>(self, body: B) -> Result<T>
+    where
+        B: AsyncFnOnce(&Nursery) -> Result<T>,
+    {
+        Box::pin(boot::implicit(self, run(body))).await?
+    }
+}
+
+async fn run<T, B>(body: B) -> Result<T>
 where
     B: AsyncFnOnce(&Nursery) -> Result<T>,
 {

@@ -6,6 +6,7 @@
 mod boots;
 mod calls;
 mod cancels;
+mod clusters;
 mod contexts;
 mod deaths;
 mod gate;
@@ -95,6 +96,7 @@ fn main() -> ExitCode {
         ["--interrupted", backend, ..] => {
             run(backend, interrupts::LONG, || Box::pin(interrupts::live()))
         }
+        ["--alone", way] => run_alone(way),
         ["--logged", backend] => run(backend, logs::TIMINGS, || Box::pin(logs::live())),
         ["--traced", backend] => run(backend, PATIENT, || Box::pin(transitions::live())),
         _ => libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
@@ -106,6 +108,7 @@ fn all_cases() -> Vec<Case> {
         boots::cases(),
         calls::cases(),
         cancels::cases(),
+        clusters::cases(),
         contexts::cases(),
         deaths::cases(),
         streams::cases(),
@@ -127,6 +130,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(transitions::trials());
     trials.extend(interrupts::trials());
     trials.extend(logs::trials());
+    trials.extend(clusters::trials());
     for Case { name, needs, .. } in all_cases() {
         for backend in Backend::ALL {
             if needs.is_none_or(|need| need.is_met_by(backend)) {
@@ -169,6 +173,30 @@ const PATIENT: Timings = Timings {
 fn run_case(name: &str, backend: &str) -> ExitCode {
     let case = all_cases().into_iter().find(|case| case.name == name).expect("a case of that name");
     run(backend, case.timings, case.body)
+}
+
+/// A program whose code runs on a thread of its own, and no root around it.
+fn run_alone(way: &str) -> ExitCode {
+    let guard = runtime::init(runtime::Config::default()).expect("nothing came before");
+    let main_loop = guard.main_loop();
+    let stopper = main_loop.stopper();
+    let way = way.to_owned();
+    let alone = std::thread::Builder::new().name("alone".to_owned()).spawn(move || {
+        let outcome = std::panic::catch_unwind(|| clusters::stand_alone(&way));
+        stopper.stop();
+        outcome
+    });
+    let alone = alone.expect("a thread");
+    main_loop.run();
+    alone.join().flatten().expect("no assertion failed");
+    drop(guard);
+    // One that was dropped has killed its tree, and did not wait for that.
+    let begun = std::time::Instant::now();
+    while !left_behind().is_empty() && begun.elapsed() < Duration::from_secs(5) {
+        std::thread::yield_now();
+    }
+    assert_eq!(left_behind(), Vec::<String>::new(), "processes were left");
+    ExitCode::SUCCESS
 }
 
 fn run(backend: &str, timings: Timings, body: Body) -> ExitCode {
