@@ -21,6 +21,7 @@ pub(crate) fn all() -> Vec<Figure> {
     figures.push(burst());
     figures.push(call(Backend::Exec, Place::OneCore));
     figures.extend([Place::Free, Place::OneCore].map(|place| call(Backend::Thread, place)));
+    figures.extend(STREAMS.map(stream));
     figures.extend([Backend::Exec, Backend::Fork].map(tree));
     figures
 }
@@ -251,6 +252,31 @@ fn call(backend: Backend, place: Place) -> Figure {
         floor: Some(side(floor, job(work))),
         peers: Vec::new(),
         bar: Bar { floors, peer: None },
+    }
+}
+
+/// The sizes of a stream's items that the specification names, how many of them are a sample, and how many floors ours may be.
+const STREAMS: [(&str, usize, usize, Limit); 2] = [
+    ("64b", 64, 500_000, Limit { bar: 30.0, stretch: Some(6.0) }),
+    ("1mib", 1 << 20, 1000, Limit { bar: 1.0 / 0.7, stretch: None }),
+];
+
+fn stream((size, bytes, count, limit): (&str, usize, usize, Limit)) -> Figure {
+    let place = Place::Free;
+    let job = |work| Probe::Job(Job::Measure { work, place, samples: count });
+    Figure {
+        name: format!("stream-{size}"),
+        place,
+        ours: side(
+            format!("an item of {bytes} bytes from an actor on `exec`, with credits, of {count}"),
+            job(Work::Stream { backend: Backend::Exec, bytes }),
+        ),
+        floor: Some(side(
+            format!("{bytes} bytes over uds, in writes of 64 KiB or one item, of {count}"),
+            job(Work::FloorStream { bytes }),
+        )),
+        peers: Vec::new(),
+        bar: Bar { floors: Some(limit), peer: None },
     }
 }
 

@@ -43,6 +43,10 @@ pub(crate) enum Work {
     FloorCallThreads,
     /// A call.
     Call(Backend),
+    /// The time of an item, of those of so many bytes that are sent one way.
+    FloorStream { bytes: usize },
+    /// As [`Work::FloorStream`].
+    Stream { backend: Backend, bytes: usize },
     /// The end of a tree.
     FloorTree(floor::Birth),
     /// The cancel of a tree.
@@ -99,6 +103,8 @@ fn measure(work: Work, place: Place, samples: usize) -> Result<()> {
         Work::FloorCallSocket => floor::call::over_socket(samples)?,
         Work::FloorCallThreads => floor::call::across_threads(samples)?,
         Work::Call(backend) => ours::call(backend, samples)?,
+        Work::FloorStream { bytes } => floor::stream::over_socket(bytes, samples)?,
+        Work::Stream { backend, bytes } => ours::stream(backend, bytes, samples)?,
         Work::FloorTree(birth) => floor::tree::samples(birth, samples)?,
         Work::Tree(backend) => ours::tree(backend, samples)?,
         Work::Expansion => expansion::samples(samples)?,

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::Instant;
 
-use runtime::{Backend, Nursery, RootConfig};
+use runtime::{Backend, Nursery, RootConfig, Sender};
 
 use crate::error::{BenchError, Result, Trying};
 use crate::floor::call::PAYLOAD_BYTES;
@@ -38,6 +38,14 @@ impl Branch {
         }
         Ok(())
     }
+}
+
+#[runtime::stream]
+async fn pour(out: Sender<Vec<u8>>, bytes: usize, count: usize) -> runtime::Result<()> {
+    for _ in 0..count {
+        out.send(vec![7; bytes]).await?;
+    }
+    Ok(())
 }
 
 #[runtime::remote]
@@ -95,6 +103,23 @@ pub(crate) fn call(backend: Backend, count: usize) -> Result<Vec<f64>> {
         }
         nursery.shutdown().await?;
         Ok(samples)
+    })
+}
+
+/// Seconds of an item, from the first to the last of so many of so many bytes, that an actor streams to its parent.
+pub(crate) fn stream(backend: Backend, bytes: usize, count: usize) -> Result<Vec<f64>> {
+    as_root(backend, async move || {
+        let nursery = Nursery::open()?;
+        let source = nursery.actor("source").expose::<pour>().await?;
+        let mut items = source.stream::<pour>((bytes, count)).await?;
+        items.recv().await?;
+        let started = Instant::now();
+        while let Some(item) = items.recv().await? {
+            std::hint::black_box(item);
+        }
+        let took = started.elapsed().as_secs_f64();
+        nursery.shutdown().await?;
+        Ok(vec![took / f64::from(u32::try_from(count).unwrap_or(u32::MAX))])
     })
 }
 

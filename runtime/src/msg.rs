@@ -1,13 +1,14 @@
 //! The messages between two actors, and their form on a byte stream.
 //!
-//! A frame is its body's length as four bytes, little-endian, and the body: one [`Message`] in postcard's format. The set is
-//! closed; both ends say [`Message::Hello`] first, so that two versions refuse each other by name. Whatever bytes arrive,
+//! A frame is two lengths of four bytes each, little-endian, then one [`Message`] in postcard's format, of the first length, and the
+//! bytes of the [`Payload`] it carries, of the second: apart, so that large ones are neither copied on their way out nor on their
+//! way in. The set is closed; both ends say [`Message::Hello`] first, so that two versions refuse each other by name. Whatever bytes arrive,
 //! the decoder answers with a message, with "not yet", or with [`Garbage`]: it neither panics nor allocates more than the
 //! limit allows.
 //!
 //! Used by `ipc` (frames) and by `rpc` and `supervise` (messages). No input or output here.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,15 +17,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{ActorId, RemoteError};
+use crate::error::{ActorId, RemoteError, same_type};
 use crate::parcel::{self, MOST_ENDS};
 use crate::spawn::{Backend, Link};
 use crate::variables::Variables;
 
 /// The version of this file. A peer with another is refused.
-pub(crate) const PROTOCOL: u32 = 3;
+pub(crate) const PROTOCOL: u32 = 4;
 
-/// The largest body of a frame, in bytes. A value that does not fit is refused where it is sent.
+/// The largest frame without its lengths, in bytes. A value that does not fit is refused where it is sent.
 pub const FRAME_LIMIT_BYTES: usize = 64 << 20;
 
 /// What of a frame's limit is kept for everything around a payload.
@@ -254,7 +255,7 @@ pub(crate) enum Form {
 }
 
 impl Payload {
-    /// `value` in the form that a channel takes.
+    /// `value` in the form that a channel takes. Bytes are themselves in either.
     pub(crate) fn pack<T: Serialize + Send + 'static>(
         value: T,
         form: Form,
@@ -262,8 +263,8 @@ impl Payload {
         match form {
             Form::Value => Ok(Payload::Value(Box::new(value))),
             Form::Bytes => {
-                let (bytes, ends) = parcel::packing(|| postcard::to_stdvec(&value));
-                let bytes = bytes.map_err(|error| Unpackable::Type(error.to_string()))?;
+                let (bytes, ends) = parcel::packing(|| to_bytes(value));
+                let bytes = bytes?;
                 if bytes.len() > FRAME_LIMIT_BYTES - ENVELOPE_BYTES {
                     return Err(Unpackable::Size(bytes.len()));
                 }
@@ -279,6 +280,9 @@ impl Payload {
     /// The value again.
     pub(crate) fn unpack<T: for<'de> Deserialize<'de> + 'static>(self) -> Result<T, Unpackable> {
         match self {
+            Payload::Bytes(bytes) if TypeId::of::<T>() == TypeId::of::<Vec<u8>>() => {
+                same_type(bytes).map_err(|_| Unpackable::Type("it is bytes".to_owned()))
+            }
             Payload::Bytes(bytes) => read(&bytes),
             Payload::Parcel(parcel) => parcel::unpacking(parcel.ends, || read(&parcel.bytes)),
             Payload::Value(value) => value
@@ -296,6 +300,20 @@ impl Payload {
             Payload::Value(_) => 0,
         }
     }
+}
+
+/// Most values are smaller; a larger one grows from here.
+const VALUE_BYTES: usize = 128;
+
+fn to_bytes<T: Serialize + 'static>(value: T) -> Result<Vec<u8>, Unpackable> {
+    let value = match same_type::<T, Vec<u8>>(value) {
+        Ok(bytes) => return Ok(bytes),
+        Err(value) => value,
+    };
+    let mut bytes = Vec::with_capacity(VALUE_BYTES);
+    postcard::serialize_with_flavor(&value, Append(&mut bytes))
+        .map_err(|error| Unpackable::Type(error.to_string()))?;
+    Ok(bytes)
 }
 
 fn read<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, Unpackable> {
@@ -586,27 +604,85 @@ impl From<Dialogue> for Message {
     }
 }
 
-/// The bytes of a frame's length.
-const HEADER_BYTES: usize = 4;
+/// The bytes of a frame's lengths.
+const HEADER_BYTES: usize = 8;
 
-/// Appends the frame of `message` to `out`. On an error `out` is as before.
-pub(crate) fn encode(message: &Message, out: &mut Vec<u8>) -> Result<(), Unencodable> {
+/// A payload of so many bytes is not copied: it is written from where it is, and read to where it stays.
+const LARGE_BYTES: usize = 16 << 10;
+
+/// Appends the frame of `message` to `out`. A large payload comes back, to be written right after it. On an error `out` is as before.
+pub(crate) fn encode(
+    mut message: Message,
+    out: &mut Vec<u8>,
+) -> Result<Option<Vec<u8>>, Unencodable> {
+    let payload = message.detach();
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_BYTES]);
-    let encoded = postcard::serialize_with_flavor(message, Append(out));
+    let encoded = postcard::serialize_with_flavor(&message, Append(out));
     let length = out.len() - start - HEADER_BYTES;
     let refused = match encoded {
         Err(error) => Some(Unencodable::Type(error)),
-        Ok(()) if length > FRAME_LIMIT_BYTES => Some(Unencodable::Size(length)),
+        Ok(()) if length + payload.len() > FRAME_LIMIT_BYTES => {
+            Some(Unencodable::Size(length + payload.len()))
+        }
         Ok(()) => None,
     };
     if let Some(refused) = refused {
         out.truncate(start);
         return Err(refused);
     }
-    let header = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-    out[start..start + HEADER_BYTES].copy_from_slice(&header);
-    Ok(())
+    let header = &mut out[start..start + HEADER_BYTES];
+    header[..4].copy_from_slice(&length_bytes(length));
+    header[4..].copy_from_slice(&length_bytes(payload.len()));
+    if payload.len() >= LARGE_BYTES {
+        return Ok(Some(payload));
+    }
+    out.extend_from_slice(&payload);
+    Ok(None)
+}
+
+/// A length within the limit.
+fn length_bytes(length: usize) -> [u8; 4] {
+    u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes()
+}
+
+impl Message {
+    /// Takes the bytes of its payload out, if it carries bytes.
+    fn detach(&mut self) -> Vec<u8> {
+        match self.payload_mut() {
+            Some(Payload::Bytes(bytes)) => std::mem::take(bytes),
+            Some(Payload::Parcel(_) | Payload::Value(_)) | None => Vec::new(),
+        }
+    }
+
+    /// Puts them back. `Err`: it carries none.
+    fn attach(mut self, bytes: Vec<u8>) -> Result<Message, Garbage> {
+        match self.payload_mut() {
+            Some(payload @ Payload::Bytes(_)) => *payload = Payload::Bytes(bytes),
+            Some(Payload::Parcel(_) | Payload::Value(_)) | None if bytes.is_empty() => {}
+            Some(Payload::Parcel(_) | Payload::Value(_)) | None => {
+                return Err(Garbage::Trailing(bytes.len()));
+            }
+        }
+        Ok(self)
+    }
+
+    /// What goes behind it in its frame. A spec's payload is within.
+    fn payload_mut(&mut self) -> Option<&mut Payload> {
+        match self {
+            Message::Dialogue(dialogue) => dialogue.payload(),
+            Message::Hello { .. }
+            | Message::Spec(_)
+            | Message::Ready
+            | Message::BootFailed(_)
+            | Message::CancelActor { .. }
+            | Message::CancelAck
+            | Message::CancelRefused
+            | Message::Ending { .. }
+            | Message::Progress
+            | Message::Farewell { .. } => None,
+        }
+    }
 }
 
 /// Postcard's output, at the end of a buffer that is in use.
@@ -660,6 +736,18 @@ pub(crate) struct Decoder {
     end: usize,
     /// What the next read is offered at least.
     read_bytes: usize,
+    /// While one comes, nothing lies in the buffer.
+    large: Option<Large>,
+}
+
+/// A message whose payload is large and is still coming.
+struct Large {
+    message: Message,
+    /// Initialised throughout; what lies in `..end` has come.
+    payload: Vec<u8>,
+    end: usize,
+    /// What it will be, in bytes.
+    announced: usize,
 }
 
 /// What the first read is offered: nearly every message fits, and a new actor touches no more memory than it needs.
@@ -671,9 +759,13 @@ const MOST_READ_BYTES: usize = 64 << 10;
 /// A buffer that grew beyond this is given back once it is empty.
 const KEEP_BYTES: usize = 256 << 10;
 
+/// So much memory is given for a payload that was announced before it has come; beyond, as much again as has come.
+const TRUST_BYTES: usize = 1 << 20;
+
 impl Default for Decoder {
     fn default() -> Decoder {
-        Decoder { buffer: Vec::new(), start: 0, end: 0, read_bytes: FIRST_READ_BYTES }
+        let (buffer, read_bytes) = (Vec::new(), FIRST_READ_BYTES);
+        Decoder { buffer, start: 0, end: 0, read_bytes, large: None }
     }
 }
 
@@ -684,14 +776,21 @@ impl Decoder {
         if self.start == self.end {
             self.reset();
         }
-        if self.buffer.len() - self.end < self.read_bytes {
+        if self.large.is_none() && self.buffer.len() - self.end < self.read_bytes {
             self.make_room();
         }
-        &mut self.buffer[self.end..]
+        match &mut self.large {
+            Some(large) => large.room(),
+            None => &mut self.buffer[self.end..],
+        }
     }
 
     /// So many bytes were put into [`Decoder::room`].
     pub(crate) fn filled(&mut self, count: usize) {
+        if let Some(large) = &mut self.large {
+            large.end += count;
+            return;
+        }
         self.end += count;
         debug_assert!(self.end <= self.buffer.len(), "more than there was room for");
         if self.end == self.buffer.len() {
@@ -701,20 +800,44 @@ impl Decoder {
 
     /// The next message, if it is complete.
     pub(crate) fn next(&mut self) -> Result<Option<Message>, Garbage> {
-        let Some(length) = self.announced()? else { return Ok(None) };
+        if self.large.is_some() {
+            return self.next_large();
+        }
+        let Some(Announced { message: length, payload }) = self.announced()? else {
+            return Ok(None);
+        };
         let from = self.start + HEADER_BYTES;
         let Some(body) = self.buffer[..self.end].get(from..from + length) else { return Ok(None) };
-        let (message, rest) = postcard::take_from_bytes(body).map_err(Garbage::Malformed)?;
+        let behind = from + length;
+        let whole = self.buffer[..self.end].get(behind..behind + payload);
+        if whole.is_none() && payload < LARGE_BYTES {
+            return Ok(None);
+        }
+        let (message, rest) =
+            postcard::take_from_bytes::<Message>(body).map_err(Garbage::Malformed)?;
         if !rest.is_empty() {
             return Err(Garbage::Trailing(rest.len()));
         }
-        self.start = from + length;
-        Ok(Some(message))
+        if let Some(bytes) = whole {
+            let message = message.attach(bytes.to_vec())?;
+            self.start = behind + payload;
+            return Ok(Some(message));
+        }
+        self.large = Some(Large::begun(message, payload, &self.buffer[behind..self.end]));
+        self.start = self.end;
+        Ok(None)
     }
 
     /// Whether a frame has begun and not ended: an end of the stream now is a broken one.
     pub(crate) fn is_mid_frame(&self) -> bool {
-        self.start < self.end
+        self.start < self.end || self.large.is_some()
+    }
+
+    fn next_large(&mut self) -> Result<Option<Message>, Garbage> {
+        match self.large.take_if(|large| large.end == large.announced) {
+            Some(Large { message, payload, .. }) => message.attach(payload).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The peer chooses a frame's length; memory is given for it as its bytes really come, no more than has come already.
@@ -736,21 +859,51 @@ impl Decoder {
         }
     }
 
-    fn announced(&self) -> Result<Option<usize>, Garbage> {
+    fn announced(&self) -> Result<Option<Announced>, Garbage> {
         let Some(header) = self.buffer[self.start..self.end].first_chunk::<HEADER_BYTES>() else {
             return Ok(None);
         };
-        let length = u32::from_le_bytes(*header) as usize;
-        if length > FRAME_LIMIT_BYTES { Err(Garbage::TooLong(length)) } else { Ok(Some(length)) }
+        let [a, b, c, d, e, f, g, h] = *header;
+        let message = u32::from_le_bytes([a, b, c, d]) as usize;
+        let payload = u32::from_le_bytes([e, f, g, h]) as usize;
+        if message + payload > FRAME_LIMIT_BYTES {
+            return Err(Garbage::TooLong(message + payload));
+        }
+        Ok(Some(Announced { message, payload }))
     }
 
-    /// How many bytes of the frame that has begun are still to come, if that is known.
+    /// How many bytes of the frame that has begun are still to come to the buffer, if that is known.
     fn missing_bytes(&self) -> usize {
         let have = self.end - self.start;
         match self.announced() {
-            Ok(Some(length)) => (HEADER_BYTES + length).saturating_sub(have),
+            Ok(Some(Announced { message, payload })) if payload < LARGE_BYTES => {
+                (HEADER_BYTES + message + payload).saturating_sub(have)
+            }
+            Ok(Some(Announced { message, .. })) => (HEADER_BYTES + message).saturating_sub(have),
             Ok(None) | Err(_) => 0,
         }
+    }
+}
+
+/// The lengths of a frame, in bytes.
+struct Announced {
+    message: usize,
+    payload: usize,
+}
+
+impl Large {
+    fn begun(message: Message, announced: usize, come: &[u8]) -> Large {
+        // Never less than has come: what is announced is more.
+        let mut payload = vec![0; announced.min(TRUST_BYTES.max(come.len()))];
+        payload[..come.len()].copy_from_slice(come);
+        Large { message, payload, end: come.len(), announced }
+    }
+
+    fn room(&mut self) -> &mut [u8] {
+        if self.end == self.payload.len() {
+            self.payload.resize((self.end * 2).min(self.announced), 0);
+        }
+        &mut self.payload[self.end..]
     }
 }
 
@@ -828,10 +981,11 @@ mod tests {
         Ok(messages)
     }
 
-    fn frames(messages: &[Message]) -> Vec<u8> {
+    fn frames(messages: Vec<Message>) -> Vec<u8> {
         let mut out = Vec::new();
         for message in messages {
-            encode(message, &mut out).unwrap();
+            let large = encode(message, &mut out).unwrap();
+            out.extend(large.into_iter().flatten());
         }
         out
     }
@@ -839,14 +993,15 @@ mod tests {
     #[test]
     fn every_message_comes_back_in_order() {
         let sent = samples();
-        let received = feed(&mut Decoder::default(), &frames(&sent)).unwrap();
         let words = |messages: &[Message]| format!("{messages:?}");
-        assert_eq!(words(&received), words(&sent));
+        let expected = words(&sent);
+        let received = feed(&mut Decoder::default(), &frames(sent)).unwrap();
+        assert_eq!(words(&received), expected);
     }
 
     #[test]
     fn frames_may_arrive_in_any_pieces() {
-        let bytes = frames(&samples());
+        let bytes = frames(samples());
         for piece in [1, 2, 3, 5, 7, 64] {
             let mut decoder = Decoder::default();
             let received: usize =
@@ -858,7 +1013,7 @@ mod tests {
 
     #[test]
     fn a_large_frame_is_decoded_and_its_buffer_given_back() {
-        let bytes = frames(&[call(1, 4 << 20)]);
+        let bytes = frames(vec![call(1, 4 << 20)]);
         let mut decoder = Decoder::default();
         let mut received = 0;
         for chunk in bytes.chunks(MOST_READ_BYTES) {
@@ -869,33 +1024,70 @@ mod tests {
     }
 
     #[test]
-    fn an_announced_length_alone_reserves_no_memory() {
+    fn an_announced_length_alone_reserves_little_memory() {
+        let most = u32::try_from(FRAME_LIMIT_BYTES).unwrap();
         let mut decoder = Decoder::default();
-        let header = u32::try_from(FRAME_LIMIT_BYTES).unwrap().to_le_bytes();
+        let header = [most.to_le_bytes(), [0; 4]].concat();
         assert!(feed(&mut decoder, &header).unwrap().is_empty());
         assert!(decoder.room().len() <= FIRST_READ_BYTES);
+
+        let mut large = frames(vec![call(1, LARGE_BYTES)]);
+        large.truncate(large.len() - LARGE_BYTES);
+        large[4..8].copy_from_slice(&(most - 100).to_le_bytes());
+        let mut decoder = Decoder::default();
+        assert!(feed(&mut decoder, &large).unwrap().is_empty());
+        assert_eq!(decoder.room().len(), TRUST_BYTES);
+    }
+
+    #[test]
+    fn payloads_of_every_size_come_back_in_any_pieces() {
+        for bytes in [0, 1, LARGE_BYTES - 1, LARGE_BYTES, LARGE_BYTES + 1, 3 * TRUST_BYTES + 5] {
+            for piece in [7, 1000, 100_000] {
+                let sent = frames(vec![call(1, bytes), Message::Ready, call(2, bytes)]);
+                let mut decoder = Decoder::default();
+                let mut received = Vec::new();
+                for chunk in sent.chunks(piece.max(bytes / 1000)) {
+                    received.extend(feed(&mut decoder, chunk).unwrap());
+                }
+                let weights: Vec<usize> = received
+                    .iter()
+                    .map(|message| message.weight_bytes() - size_of::<Message>())
+                    .collect();
+                assert_eq!(weights, [bytes, 0, bytes], "in pieces of {piece}");
+                assert!(!decoder.is_mid_frame());
+            }
+        }
     }
 
     #[test]
     fn garbage_is_told_apart() {
-        let too_long = (u32::try_from(FRAME_LIMIT_BYTES).unwrap() + 1).to_le_bytes();
+        let most = u32::try_from(FRAME_LIMIT_BYTES).unwrap();
+        let too_long = [most.to_le_bytes(), 1_u32.to_le_bytes()].concat();
         assert_eq!(
             feed(&mut Decoder::default(), &too_long).unwrap_err(),
             Garbage::TooLong(FRAME_LIMIT_BYTES + 1)
         );
 
-        let no_message = [1, 0, 0, 0, 0xff];
+        let no_message = [1, 0, 0, 0, 0, 0, 0, 0, 0xff];
         assert!(matches!(feed(&mut Decoder::default(), &no_message), Err(Garbage::Malformed(_))));
 
-        let mut trailing = frames(&[Message::Ready]);
+        let mut trailing = frames(vec![Message::Ready]);
         trailing.push(0);
         trailing[0] += 1;
         assert_eq!(feed(&mut Decoder::default(), &trailing).unwrap_err(), Garbage::Trailing(1));
+
+        let mut payload_of_none = frames(vec![Message::Ready]);
+        payload_of_none[4] = 1;
+        payload_of_none.push(0);
+        assert_eq!(
+            feed(&mut Decoder::default(), &payload_of_none).unwrap_err(),
+            Garbage::Trailing(1)
+        );
     }
 
     #[test]
     fn no_bytes_make_the_decoder_panic() {
-        let valid = frames(&samples());
+        let valid = frames(samples());
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut random = move || {
             state ^= state << 13;

@@ -7,6 +7,7 @@ pub(crate) mod burst;
 pub(crate) mod call;
 pub(crate) mod case;
 pub(crate) mod start;
+pub(crate) mod stream;
 pub(crate) mod tree;
 
 mod boot;
@@ -43,6 +44,8 @@ pub(crate) enum Child {
     Failing,
     /// Sends back what it is sent.
     Echo,
+    /// Sends so many items of so many bytes.
+    Pour { bytes: usize, count: usize },
     /// A [`Child::Leaf`] with so many levels below it.
     Branch { depth: u32 },
 }
@@ -55,6 +58,7 @@ pub(crate) fn run_child(child: Child) -> Result<()> {
         Child::Leaf => boot::say_ready(socket, boot::Then::WaitForEnd),
         Child::Failing => boot::say_ready(socket, boot::Then::Fail),
         Child::Echo => call::echo(socket),
+        Child::Pour { bytes, count } => stream::pour(&socket, bytes, count),
         Child::Branch { depth } => tree::branch(depth, socket),
     }
 }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 pub use group::Group;
 pub use ladder::{Rung, RungTaken, Teardown};
-pub(crate) use remote::Occurrence;
+pub(crate) use remote::{Occurrence, same_type};
 pub use remote::{PanicLocation, RemoteError};
 pub use supervision::{Death, GaveUp};
 pub use user::UserError;

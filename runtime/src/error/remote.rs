@@ -226,7 +226,7 @@ impl fmt::Display for RemoteError {
 impl StdError for RemoteError {}
 
 /// `value` as a `B`, if that is what an `A` is.
-fn same_type<A: 'static, B: 'static>(value: A) -> Result<B, A> {
+pub(crate) fn same_type<A: 'static, B: 'static>(value: A) -> Result<B, A> {
     let mut slot = Some(value);
     let found = (TypeId::of::<A>() == TypeId::of::<B>())
         .then(|| (&mut slot as &mut dyn Any).downcast_mut::<Option<B>>().and_then(Option::take))

@@ -96,6 +96,19 @@ impl Channel {
         }
     }
 
+    /// The next message, if it has come already and need only be taken. Nothing is written, and nobody will be woken by this.
+    pub(crate) fn next_at_hand(&mut self) -> Option<Result<Message, Closed>> {
+        match &mut self.wire {
+            Wire::Socket(socket) => socket.decoded(),
+            Wire::Memory { incoming, .. } => {
+                match incoming.poll_pop(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(popped) => Some(popped.ok_or(Closed::Ended)),
+                    Poll::Pending => None,
+                }
+            }
+        }
+    }
+
     /// Like [`Channel::poll_recv`]. Cancel safety: a dropped future loses no message.
     pub(crate) async fn recv(&mut self) -> Result<Message, Closed> {
         std::future::poll_fn(|cx| self.poll_recv(cx)).await
@@ -302,7 +315,7 @@ mod tests {
             let (_, fd) = io::pipe().unwrap();
             let end = End::new(Link::Socket(fd.into()));
             let mut bytes = Vec::new();
-            encode(&Dialogue::Introduce { end }.into(), &mut bytes).unwrap();
+            encode(Dialogue::Introduce { end }.into(), &mut bytes).unwrap();
             theirs.write_all(&bytes).unwrap();
             assert!(matches!(channel.recv().await, Err(Closed::Garbage(Garbage::Bare))));
         });

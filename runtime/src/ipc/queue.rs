@@ -50,6 +50,11 @@ impl Sender {
         }
     }
 
+    /// Whether a message can be sent without waiting.
+    pub(crate) fn has_room(&self) -> bool {
+        self.queue.has_room()
+    }
+
     /// Returns when a message can be sent without waiting, as far as anybody can say. Cancel safe.
     pub(crate) async fn wait_room(&self) {
         loop {

@@ -4,13 +4,13 @@
 //! control message waits behind what is already encoded. Descriptors go with the first byte of the message they belong to.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, sendmsg, socketpair};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -61,6 +61,9 @@ const MOST_ARRIVED: usize = 4 * MOST_ENDS;
 enum Outgoing {
     Open {
         bytes: Vec<u8>,
+        /// A large payload that follows them, from where it is.
+        payload: Vec<u8>,
+        /// Of both.
         written: usize,
         /// The descriptors that go with the byte at that place, the first byte of their message.
         ends: VecDeque<(usize, Vec<OwnedFd>)>,
@@ -109,7 +112,7 @@ impl Socket {
         }
     }
 
-    fn decoded(&mut self) -> Option<Result<Message, Closed>> {
+    pub(super) fn decoded(&mut self) -> Option<Result<Message, Closed>> {
         self.incoming.next().map_err(Closed::Garbage).transpose()
     }
 
@@ -127,11 +130,11 @@ impl Socket {
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let Outgoing::Open { bytes, written, ends } = &mut self.out else {
+            let Outgoing::Open { bytes, payload, written, ends } = &mut self.out else {
                 return self.poll_discard(cx);
             };
-            if *written < bytes.len() {
-                match write(self.stream.get_ref(), bytes, *written, ends) {
+            if *written < bytes.len() + payload.len() {
+                match write(self.stream.get_ref(), bytes, payload, *written, ends) {
                     Ok(count) => *written += count,
                     Err(Errno::EAGAIN) => {
                         if ready!(self.poll_room(cx)).is_err() {
@@ -143,9 +146,9 @@ impl Socket {
                 }
                 continue;
             }
-            recycle(bytes, written);
+            recycle(bytes, payload, written);
             self.full = None;
-            match batch(&self.queue, bytes, ends, cx) {
+            match batch(&self.queue, bytes, payload, ends, cx) {
                 Ok(()) if bytes.is_empty() => return Poll::Ready(()),
                 Ok(()) => {}
                 Err(error) => self.out = Outgoing::Unencodable(error),
@@ -217,21 +220,23 @@ impl Incoming {
 
 impl Default for Outgoing {
     fn default() -> Outgoing {
-        Outgoing::Open { bytes: Vec::new(), written: 0, ends: VecDeque::new() }
+        let (bytes, payload) = (Vec::new(), Vec::new());
+        Outgoing::Open { bytes, payload, written: 0, ends: VecDeque::new() }
     }
 }
 
-/// Encodes what is ready into `bytes`.
+/// Encodes what is ready into `bytes`, up to a large payload.
 fn batch(
     queue: &Queue,
     bytes: &mut Vec<u8>,
+    payload: &mut Vec<u8>,
     ends: &mut VecDeque<(usize, Vec<OwnedFd>)>,
     cx: &mut Context<'_>,
 ) -> Result<(), Unencodable> {
-    while bytes.len() < BATCH_BYTES {
+    while bytes.len() < BATCH_BYTES && payload.is_empty() {
         let Poll::Ready(Some(mut message)) = queue.poll_pop(cx) else { break };
         let (place, beside) = (bytes.len(), message.take_ends());
-        encode(&message, bytes)?;
+        *payload = encode(message, bytes)?.unwrap_or_default();
         if !beside.is_empty() {
             ends.push_back((place, beside));
         }
@@ -239,15 +244,16 @@ fn batch(
     Ok(())
 }
 
-/// Writes some of `bytes` from `written` on; not beyond the place where the next descriptors go along.
+/// Writes some of `bytes` and the `payload` behind them, from `written` on; not beyond the place where the next descriptors go along.
 fn write(
     socket: &OwnedFd,
     bytes: &[u8],
+    payload: &[u8],
     written: usize,
     ends: &mut VecDeque<(usize, Vec<OwnedFd>)>,
 ) -> Result<usize, Errno> {
     match ends.front() {
-        None => send(socket.as_raw_fd(), &bytes[written..], AT_ONCE),
+        None => write_plain(socket, bytes, payload, written),
         Some((place, _)) if *place > written => {
             send(socket.as_raw_fd(), &bytes[written..*place], AT_ONCE)
         }
@@ -260,9 +266,28 @@ fn write(
     }
 }
 
-fn recycle(bytes: &mut Vec<u8>, written: &mut usize) {
+/// When no descriptors go along.
+fn write_plain(
+    socket: &OwnedFd,
+    bytes: &[u8],
+    payload: &[u8],
+    written: usize,
+) -> Result<usize, Errno> {
+    let (first, second) = match written.checked_sub(bytes.len()) {
+        Some(of_payload) => (&payload[of_payload..], [].as_slice()),
+        None => (&bytes[written..], payload),
+    };
+    if second.is_empty() {
+        return send(socket.as_raw_fd(), first, AT_ONCE);
+    }
+    let parts = [IoSlice::new(first), IoSlice::new(second)];
+    sendmsg::<()>(socket.as_raw_fd(), &parts, &[], AT_ONCE, None)
+}
+
+fn recycle(bytes: &mut Vec<u8>, payload: &mut Vec<u8>, written: &mut usize) {
     *written = 0;
     bytes.clear();
+    *payload = Vec::new();
     if bytes.capacity() > KEEP_BYTES {
         *bytes = Vec::new();
     }

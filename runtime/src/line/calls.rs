@@ -1,6 +1,6 @@
 //! The calls and contexts that wait for an answer.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -81,7 +81,8 @@ pub(crate) struct Calls {
 #[derive(Default)]
 struct Table {
     last_id: u64,
-    waiting: HashMap<u64, Waiting>,
+    /// Few, most often: a search among them is less than a hash.
+    waiting: BTreeMap<u64, Waiting>,
     ended: Option<Ended>,
 }
 

@@ -7,7 +7,7 @@
 //! One for an actor, on its thread; the servers of all its channels come here to begin a call. `boot` opens and ends it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub(crate) struct Host {
 }
 
 /// The tasks that one channel's peer has begun, by its numbers.
-pub(super) type Table = RefCell<HashMap<u64, Served>>;
+pub(super) type Table = RefCell<BTreeMap<u64, Served>>;
 
 /// A task that a peer has begun.
 pub(super) enum Served {

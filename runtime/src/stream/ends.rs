@@ -214,7 +214,9 @@ impl<T: Serialize + Send + 'static> Sender<T> {
             what: format!("an item of the stream of {}", strand.shown()),
             reason: error.to_string(),
         })?;
-        strand.out.wait_room().await;
+        if !strand.out.has_room() {
+            strand.out.wait_room().await;
+        }
         if let Room::One = room(strand).await? {
             strand.push_item(item);
         }

@@ -66,6 +66,9 @@ impl Owner {
     }
 }
 
+/// So many messages are dealt with before anything else is looked at again.
+const AT_ONCE: usize = 128;
+
 /// Leads one child through its life.
 pub(super) struct Keeper {
     report: Report,
@@ -235,11 +238,23 @@ impl Keeper {
                 Event::Message(message) => {
                     child.is_heard();
                     self.on_message(message);
+                    self.on_more_messages();
                 }
                 Event::Closed(closed) => self.on_closed(&closed),
                 Event::Exited(exit) => return exit,
                 Event::Ordered(order) => self.on_order(order, child).await,
                 Event::Deadline => self.on_deadline(child).await,
+            }
+        }
+    }
+
+    /// What came in one piece with a message is dealt with at once.
+    fn on_more_messages(&mut self) {
+        for _ in 0..AT_ONCE {
+            match self.channel.as_mut().and_then(Channel::next_at_hand) {
+                Some(Ok(message)) => self.on_message(message),
+                Some(Err(closed)) => return self.on_closed(&closed),
+                None => return,
             }
         }
     }
