@@ -89,8 +89,8 @@ struct Outbox {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sending {
     Open,
-    /// It was closed by a drop, in the midst of its task. If the task fails or is cut short by that, the other end is to see this
-    /// and no end of the stream.
+    /// It was dropped by its task, or with it. If the task fails or is cut short, the other end is to see this and no end of the
+    /// stream.
     Closing,
     Closed,
 }
@@ -101,6 +101,8 @@ enum Pace {
     /// The context's own task or body is being polled.
     Inside,
     Outside,
+    /// The task or body has ended, or was cut short, and is being dropped.
+    Over,
 }
 
 #[derive(Default)]
@@ -560,8 +562,11 @@ impl Strand {
 
     /// The stream was dropped.
     pub(crate) fn on_stream_dropped(&self) {
-        let inside = self.lock().pace == Pace::Inside;
-        self.finish(if inside { Sending::Closing } else { Sending::Closed });
+        let pace = self.lock().pace;
+        self.finish(match pace {
+            Pace::Inside | Pace::Over => Sending::Closing,
+            Pace::Outside => Sending::Closed,
+        });
     }
 
     fn finish(&self, phase: Sending) {
@@ -607,7 +612,9 @@ impl Strand {
             }
             poll
         });
-        self.cut.run(std::pin::pin!(paced)).await
+        let ended = self.cut.run(std::pin::pin!(paced)).await;
+        self.lock().pace = Pace::Over;
+        ended
     }
 
     /// The task goes on: a stream that it has dropped has ended.
