@@ -465,7 +465,7 @@ mod tests {
 
     fn greeting(actor: &ActorId) -> Vec<u8> {
         let mut bytes = Vec::new();
-        encode(&Message::hello(actor.clone(), 0), &mut bytes).unwrap();
+        encode(Message::hello(actor.clone(), 0), &mut bytes).unwrap();
         bytes
     }
 
@@ -513,7 +513,7 @@ mod tests {
     fn who_does_not_greet_first_or_is_somebody_else_is_not_talked_to() {
         in_actor(async |host| {
             let mut call = Vec::new();
-            encode(&Dialogue::CancelCall { id: 1 }.into(), &mut call).unwrap();
+            encode(Dialogue::CancelCall { id: 1 }.into(), &mut call).unwrap();
             for words in [call, vec![0xff; 64]] {
                 let (end, mut stranger) = raw();
                 host.accept(End::new(end));
