@@ -152,8 +152,11 @@ impl Run {
         let mut lines = self.stdout.lines();
         let line = lines.find_map(|line| line.trim().strip_prefix(beginning));
         let name = line.unwrap_or_else(|| panic!("no {beginning}: {self}"));
-        let name = name.split(',').next().expect("a name");
-        fs::read(folder().join(name)).expect("it was written")
+        let path = folder().join(name.split(',').next().expect("a name"));
+        let bytes = fs::read(&path).expect("it was written");
+        // Floods would add up from run to run.
+        fs::remove_file(path).expect("it was there");
+        bytes
     }
 
     /// What the only case wrote.
