@@ -91,7 +91,7 @@ enum Work {
     None,
     Running(Running),
     /// Its supervisor is dead; what is left of the attempt is being ended.
-    Clearing(Running, Loss),
+    Clearing(Option<Running>, Loss),
 }
 
 /// What there is to tell of an attempt that is over.
@@ -120,6 +120,8 @@ struct Unstarted {
 
 /// How a supervisor was lost.
 struct Loss {
+    /// What it was a supervisor of.
+    image: String,
     message: String,
     /// What was there when it went wrong, if it did not simply die.
     evidence: Vec<Process>,
@@ -477,7 +479,8 @@ impl<'a> Executor<'a> {
             }
             Duty::Serving { slot } => {
                 let message = format!("supervisor {} {}", member.pid(), member.end_in_words());
-                self.on_lost(slot, Loss { message, evidence: member.evidence }, now);
+                let image = self.images.get(member.suite).name();
+                self.on_lost(slot, Loss { image, message, evidence: member.evidence }, now);
             }
         }
         self.sweep(now);
@@ -485,9 +488,13 @@ impl<'a> Executor<'a> {
 
     fn on_lost(&mut self, slot: usize, loss: Loss, now: Instant) {
         self.slots[slot].supervisor = None;
-        if let Work::Running(running) = std::mem::take(&mut self.slots[slot].work) {
-            self.slots[slot].work = Work::Clearing(running, loss);
-        }
+        let running = match std::mem::take(&mut self.slots[slot].work) {
+            Work::Running(running) => Some(running),
+            // It waited for a case that is held back.
+            Work::None => None,
+            Work::Clearing(running, _) => running,
+        };
+        self.slots[slot].work = Work::Clearing(running, loss);
         self.step(Fact::Lost { slot }, now);
     }
 
@@ -505,17 +512,26 @@ impl<'a> Executor<'a> {
     /// The attempt of a lost supervisor ends here: nothing of it is left.
     fn try_clear(&mut self, slot: usize, now: Instant) {
         let work = std::mem::take(&mut self.slots[slot].work);
-        let Work::Clearing(running, Loss { message, evidence }) = work else {
+        let Work::Clearing(running, loss) = work else {
             self.slots[slot].work = work;
             return;
         };
-        let suite = self.cases[running.case].suite.clone();
-        let slot_number = number(slot);
-        self.ledger.note(Event::SupervisorLost {
-            slot: slot_number,
-            suite,
-            message: message.clone(),
-        });
+        let suite = match &running {
+            Some(running) => self.cases[running.case].suite.clone(),
+            None => loss.image.clone(),
+        };
+        let (slot_number, message) = (number(slot), loss.message.clone());
+        self.ledger.note(Event::SupervisorLost { slot: slot_number, suite, message });
+        if let Some(running) = running {
+            self.note_loss(&running, slot, loss, now);
+        }
+        // Whoever survived SIGKILL may still write into it.
+        self.slots[slot].memory = None;
+        self.step(Fact::Cleared { slot }, now);
+    }
+
+    fn note_loss(&mut self, running: &Running, slot: usize, loss: Loss, now: Instant) {
+        let Loss { message, evidence, .. } = loss;
         let hang = (!evidence.is_empty()).then(|| Hang {
             processes: evidence.into_iter().map(ProcessHang::bare).collect(),
             notes: vec![message.clone()],
@@ -529,10 +545,7 @@ impl<'a> Executor<'a> {
         };
         let output = self.output(slot, &outcome);
         let duration = now.saturating_duration_since(running.started);
-        self.note_end(&running, slot, Verdict::bare(outcome, duration, output, hang));
-        // Whoever survived SIGKILL may still write into it.
-        self.slots[slot].memory = None;
-        self.step(Fact::Cleared { slot }, now);
+        self.note_end(running, slot, Verdict::bare(outcome, duration, output, hang));
     }
 
     /// Tells the plan, and carries out what it wants.

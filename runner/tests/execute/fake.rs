@@ -102,6 +102,7 @@ impl Fake {
                 self.end(facts(Some(Done::Passed)));
                 raise(Signal::SIGKILL).unwrap();
             }
+            "fails once" if attempt.attempt == 1 => self.end(failed("at first")),
             "finishes and dies behind its back" => {
                 until_parent_is_stopped();
                 self.end(facts(Some(Done::Passed)));

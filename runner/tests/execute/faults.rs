@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use runner_core::event::Event;
 
 use crate::driver::Scenario;
 use crate::fake::GREETING;
@@ -34,6 +35,7 @@ crate::trials![
     one_that_greets_with_garbage_is_given_up,
     a_binary_that_cannot_be_started_is_named,
     faults_count_as_failures,
+    one_that_dies_while_its_case_waits_for_a_retry_is_replaced,
 ];
 
 /// A case that goes wrong, and one that must still run.
@@ -203,4 +205,15 @@ fn faults_count_as_failures() {
     let run = run(Scenario { fail_fast: Some((1, false)), ..scenario(&["dies", "one"]) });
     assert_eq!(run.outcomes(), [("dies", "RUNNER FAULT")]);
     assert_eq!(run.not_started, 1);
+}
+
+fn one_that_dies_while_its_case_waits_for_a_retry_is_replaced() {
+    let retries = (1, Duration::from_secs(2));
+    let mut driver = Driver::start(Scenario { retries, ..scenario(&["fails once"]) });
+    driver.wait_for(|event| matches!(event, Event::AttemptFinished(_)));
+    // Nothing runs: its supervisor is only kept for what is to come.
+    driver.kill_others();
+    let run = driver.wait();
+    assert_eq!(run.outcomes(), [("fails once", "FAIL"), ("fails once", "PASS")]);
+    assert_eq!(run.lost(), 1);
 }

@@ -115,6 +115,15 @@ impl Driver {
         self.seen.last().unwrap()
     }
 
+    /// Kills everything that the driver started.
+    pub(crate) fn kill_others(&self) {
+        for (pid, _) in marked(&self.mark) {
+            if pid != self.process.id().cast_signed() {
+                kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+            }
+        }
+    }
+
     /// Waits until nothing that the driver started is alive.
     pub(crate) fn until_alone(&self) {
         while !processes_with(&self.mark, self.process.id()).is_empty() {
