@@ -13,6 +13,16 @@ use super::{forkserver, kernel, main_loop, quiesce};
 
 /// How a child actor comes to be.
 ///
+/// # A task that never yields
+/// It cannot be cancelled, here as in any async program, and while it runs its actor reads nothing: not even the order to end. Its
+/// parent never waits for it without bound, and says in the error which rung it took:
+/// - a process that has not acknowledged in [`Timings::ack`](crate::Timings) gets SIGTERM, and after [`Timings::terminate`](crate::Timings)
+///   it and all below it SIGKILL;
+/// - a thread, which nothing can end, is *abandoned* after [`Timings::abandon`](crate::Timings): named and counted by
+///   [`abandoned`](super::abandoned), every wait for it ended, while it runs on in its process. What it holds stays held.
+///
+/// A root that never yields does not read its interrupts either: the third SIGINT ends its process, and its tree sees that.
+///
 /// # What a forked child cannot rely on
 /// On `fork` and `thread_forkserver` the child is a copy in which only the forking thread exists. Locks that other
 /// threads held at that moment stay locked in it. This crate holds std's locks on standard output, standard error and

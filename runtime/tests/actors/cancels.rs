@@ -1,7 +1,7 @@
 //! Cancels: asking, then forcing, and the record of it.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, raise};
 use runtime::{Error, Nursery, Rung, RungTaken, Teardown, Timings, nursery};
@@ -19,12 +19,16 @@ crate::cases![
         a_spinning_actor_is_terminated,
         a_spinning_leaf_does_not_cost_its_healthy_parent_its_life,
     ],
+    Some(Need::Process), DEEP => [a_stuck_leaf_costs_one_ladder_at_any_depth],
     Some(Need::Process), BRIEF => [a_stopped_actor_is_killed],
     Some(Need::Thread), BRIEF => [a_spinning_thread_is_abandoned_and_named],
 ];
 
 /// For actors that do not acknowledge, among others that do. When a signal is enough, there is time for it to be.
 const BRIEF_ACK: Timings = Timings { ack: Duration::from_secs(1), ..PATIENT };
+
+/// For trees whose lowest levels are to have more than the least there is: each keeps a terminate wait for itself.
+const DEEP: Timings = Timings { terminate: Duration::from_millis(250), ..BRIEF_ACK };
 
 /// For actors that nothing but the last rung ends.
 const BRIEF: Timings = Timings {
@@ -168,6 +172,34 @@ async fn a_slow_clean_up_below_a_constructor_is_waited_for() -> runtime::Result<
     }
     // Nobody was forced, and none is left.
     n.join().await
+}
+
+/// So many actors, each below the one before, and a spinner below them all.
+#[runtime::remote]
+async fn chain(depth: u32, gate: PathBuf) -> runtime::Result<()> {
+    nursery(async |n| {
+        if depth == 0 {
+            n.run_in_actor::<spin>("spinner", (gate,)).await?;
+        } else {
+            n.run_in_actor::<chain>(format!("chain {depth}"), (depth - 1, gate)).await?;
+        }
+        std::future::pending().await
+    })
+    .await
+}
+
+async fn a_stuck_leaf_costs_one_ladder_at_any_depth() -> runtime::Result<()> {
+    for depth in [0, 3] {
+        let (n, gate) = (Nursery::open()?, Gate::closed());
+        n.run_in_actor::<chain>("top", (depth, gate.path())).await?;
+        gate.open_for(1).await;
+        let begun = Instant::now();
+        n.shutdown().await.expect_err("the spinner was forced");
+        let took = begun.elapsed();
+        assert!(took >= BRIEF_ACK.ack, "depth {depth}: {took:?}");
+        assert!(took < BRIEF_ACK.ack * 2 + Duration::from_millis(500), "depth {depth}: {took:?}");
+    }
+    Ok(())
 }
 
 async fn a_spinning_actor_is_terminated() -> runtime::Result<()> {
