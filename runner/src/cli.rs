@@ -48,6 +48,11 @@ Examples:
   runner --retries 2 --flaky-result fail  flaky cases are told apart, and fail the run all the same
   runner list --format json               what there is
   runner triage                           what failed last time, by backend and place
+  runner --debugger 'gdb --args' rpc::call_twice::fork
+  runner contain --timeout 60 -- make check
+
+While it runs: Ctrl-C once asks what runs to end, twice kills it; Ctrl-Z stops everything, clocks
+too; `t`, or SIGUSR1, shows what everything is doing that runs; Enter shows how far the run is.
 
 Filtersets (-E) know all() none() default() test() binary() binary_id() package() kind() group()
 backend() mark(), matched by =equal ~contained /regex/ #glob, joined by and or not - ( ).
@@ -75,6 +80,13 @@ pub enum Command {
     },
 }
 
+// Headings of `--help`.
+const CASES: &str = "Which cases";
+const RUNNING: &str = "How they are run";
+const MEANING: &str = "What counts, and when to stop";
+const OUTPUT: &str = "Output";
+const BUILD: &str = "Manifest and build";
+
 /// Which manifest, how to build, which cases.
 #[derive(Clone, Debug, Args)]
 pub struct SelectFlags {
@@ -82,36 +94,35 @@ pub struct SelectFlags {
     #[arg(value_name = "FILTERS")]
     pub words: Vec<String>,
     /// A filterset expression; any of them, and together with FILTERS
-    #[arg(short = 'E', long = "filterset", value_name = "EXPRESSION")]
+    #[arg(short = 'E', long = "filterset", value_name = "EXPRESSION", help_heading = CASES)]
     pub filtersets: Vec<String>,
     /// Backends by name or alias, comma-separated, or `all`
     #[arg(
         long = "backend",
         visible_alias = "spawn-backend",
         value_name = "LIST",
-        value_delimiter = ','
-    )]
+        value_delimiter = ',', help_heading = CASES)]
     pub backends: Vec<String>,
     /// Which of the ignored and other tests
-    #[arg(long, value_name = "WHICH", default_value = "default")]
+    #[arg(long, value_name = "WHICH", default_value = "default", help_heading = CASES)]
     run_ignored: RunIgnoredFlag,
     /// Do not let the profile's `default-filter` cut the selection
-    #[arg(long)]
+    #[arg(long, help_heading = CASES)]
     ignore_default_filter: bool,
     /// Only what failed in the last recorded run
-    #[arg(long)]
+    #[arg(long, help_heading = CASES)]
     pub last_failed: bool,
     /// Profile of the manifest
-    #[arg(short = 'P', long, default_value = "default")]
+    #[arg(short = 'P', long, default_value = "default", help_heading = BUILD)]
     pub profile: String,
     /// Manifest, instead of the nearest `runner.toml` upwards
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", help_heading = BUILD)]
     pub manifest: Option<PathBuf>,
     /// Build in release mode
-    #[arg(short = 'r', long, conflicts_with = "cargo_profile")]
+    #[arg(short = 'r', long, conflicts_with = "cargo_profile", help_heading = BUILD)]
     release: bool,
     /// Build with this cargo profile
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = BUILD)]
     cargo_profile: Option<String>,
 }
 
@@ -122,56 +133,55 @@ pub struct RunFlags {
     #[command(flatten)]
     pub select: SelectFlags,
     /// Attempts at once: a number, negative for so many less than CPUs, or `num-cpus`
-    #[arg(short = 'j', long, value_name = "N", value_parser = threads, allow_hyphen_values = true)]
+    #[arg(short = 'j', long, value_name = "N", value_parser = threads, allow_hyphen_values = true, help_heading = RUNNING)]
     pub test_threads: Option<Threads>,
     /// Let output through as it comes, one case at a time
-    #[arg(long, visible_alias = "nocapture", conflicts_with = "capture")]
+    #[arg(long, visible_alias = "nocapture", conflicts_with = "capture", help_heading = OUTPUT)]
     no_capture: bool,
     /// Where output is taken: sys, tee-sys, fd or no
-    #[arg(long, value_name = "MODE", value_parser = capture)]
+    #[arg(long, value_name = "MODE", value_parser = capture, help_heading = OUTPUT)]
     capture: Option<CaptureMode>,
     /// Multiply every deadline
-    #[arg(long, value_name = "X", default_value = "1", value_parser = factor)]
+    #[arg(long, value_name = "X", default_value = "1", value_parser = factor, help_heading = RUNNING)]
     pub timeout_scale: f64,
     /// Start nothing more after the first failure
-    #[arg(long, visible_alias = "ff", conflicts_with = "max_fail")]
+    #[arg(long, visible_alias = "ff", conflicts_with = "max_fail", help_heading = MEANING)]
     fail_fast: bool,
     /// Start everything, whatever fails
-    #[arg(long, visible_alias = "nff", conflicts_with_all = ["fail_fast", "max_fail"])]
+    #[arg(long, visible_alias = "nff", conflicts_with_all = ["fail_fast", "max_fail"], help_heading = MEANING)]
     no_fail_fast: bool,
     /// Start nothing more after so many failures; with `:immediate` what runs is ended too. Or `all`
-    #[arg(long, value_name = "N[:wait|:immediate]", value_parser = max_fail)]
+    #[arg(long, value_name = "N[:wait|:immediate]", value_parser = max_fail, help_heading = MEANING)]
     max_fail: Option<MaxFail>,
     /// Try a failed case so many times more, without a wait, whatever the manifest says
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = RUNNING)]
     pub retries: Option<u32>,
     /// What it means that a case passed only when it was tried again
-    #[arg(long, value_name = "MEANING")]
+    #[arg(long, value_name = "MEANING", help_heading = MEANING)]
     flaky_result: Option<FlakyFlag>,
     /// Run each case so many times, or `infinite`; never one twice at a time
-    #[arg(long, value_name = "N", value_parser = stress_count, conflicts_with = "stress_duration")]
+    #[arg(long, value_name = "N", value_parser = stress_count, conflicts_with = "stress_duration", help_heading = RUNNING)]
     stress_count: Option<Stress>,
     /// Run each case again and again until this has passed: `10m`
-    #[arg(long, value_name = "TIME", value_parser = stress_duration)]
+    #[arg(long, value_name = "TIME", value_parser = stress_duration, help_heading = RUNNING)]
     stress_duration: Option<Stress>,
     /// Show threads, fds, processes, shared memory and sockets that attempts leave
-    #[arg(long)]
+    #[arg(long, help_heading = OUTPUT)]
     resource_deltas: bool,
     /// What it means that a case passed but left processes
-    #[arg(long, value_name = "MEANING")]
+    #[arg(long, value_name = "MEANING", help_heading = MEANING)]
     leak: Option<LeakFlag>,
     /// Run the one selected case under this debugger, with the terminal, without clocks and capture
     #[arg(
         long,
         value_name = "CMD",
-        conflicts_with_all = ["test_threads", "capture", "no_capture", "max_fail"]
-    )]
+        conflicts_with_all = ["test_threads", "capture", "no_capture", "max_fail"], help_heading = RUNNING)]
     pub debugger: Option<String>,
     /// Do not read keys: `t` shows what everything is doing that runs, Enter how far the run is
-    #[arg(long)]
+    #[arg(long, help_heading = RUNNING)]
     no_input_handler: bool,
     /// Derive every random choice from this; a run prints its own
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = RUNNING)]
     pub seed: Option<u64>,
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::CommandFactory;
 use nix::sys::signal::{SigSet, Signal};
@@ -184,7 +184,8 @@ fn recorded(
         stress: limits.stress,
     };
     let reporter = Reporter::start(view, context).map_err(|error| no_run(&error))?;
-    let mut audience = Audience { log, reporter, tally: Tally::default() };
+    let mut audience =
+        Audience { log, reporter, tally: Tally::default(), stood_still: Duration::ZERO };
     audience.on_event(&started);
     if let Some(Proposal { percent, reasons }) =
         headroom::proposal(&Signs::take(limits.slots), flags.timeout_scale)
@@ -202,7 +203,7 @@ fn recorded(
     let Summary { not_started, end, problems } = summary;
     let exit = faults.unless(audience.exit(not_started, end));
     audience.on_event(&Event::RunFinished {
-        duration: clock.elapsed(),
+        duration: clock.elapsed().saturating_sub(audience.stood_still),
         backends: audience.tally.backends().to_vec(),
         not_started,
         exit_code: failure.as_ref().map_or(exit, |failure| failure.exit).code(),
@@ -219,6 +220,8 @@ struct Audience {
     log: Log,
     reporter: Reporter,
     tally: Tally,
+    /// How long the run stood still.
+    stood_still: Duration,
 }
 
 impl Audience {
@@ -227,6 +230,9 @@ impl Audience {
         self.log.write(event);
         self.reporter.on_event(event, &self.tally);
         self.tally.on_event(event);
+        if let Event::RunResumed { after } = event {
+            self.stood_still += *after;
+        }
     }
 
     fn exit(&self, not_started: usize, end: RunEnd) -> Exit {
