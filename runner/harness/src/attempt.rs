@@ -45,8 +45,9 @@ pub(crate) fn run_alone(attempt: Attempt, memory: &'static Memory, hooks: &Hooks
         }
     };
     match &done {
-        // A panic has told itself.
-        Done::Passed | Done::Panicked { .. } => {}
+        Done::Passed => {}
+        // Most have told themselves, but not one that was resumed.
+        Done::Panicked { message, .. } => eprintln!("error: panicked: {message}"),
         Done::Failed { message } | Done::NotSetUp { message } => eprintln!("error: {message}"),
         Done::Skipped { reason } => eprintln!("skipped: {reason}"),
     }
