@@ -203,6 +203,8 @@ struct Header {
     trace: trace::Ring,
     description: Description,
     panics: Panics,
+    /// Threads and fds of the first process, before and after; each one more, 0 for not counted.
+    resources: [AtomicU32; 4],
     threads: [ThreadStack; HANG_THREADS],
     maps: UnsafeCell<[u8; MAPS_BYTES]>,
 }
@@ -299,6 +301,7 @@ impl Memory {
         header.trace.reset();
         header.description.reset();
         header.panics.reset();
+        header.resources.iter().for_each(|count| count.store(0, Ordering::Relaxed));
         header.phase.store(Phase::Idle as u32, Ordering::Release);
     }
 
@@ -450,6 +453,31 @@ impl Memory {
     /// What the suite's hook has said of actors and tasks, if anything.
     pub fn description(&self) -> Option<String> {
         self.header().description.read()
+    }
+
+    /// Threads and fds of the first process, before its body.
+    pub fn count_resources_before(&self, threads: u32, fds: u32) {
+        self.count_resources(0, [threads, fds]);
+    }
+
+    /// … and after its guard.
+    pub fn count_resources_after(&self, threads: u32, fds: u32) {
+        self.count_resources(2, [threads, fds]);
+    }
+
+    fn count_resources(&self, from: usize, counts: [u32; 2]) {
+        for (place, count) in self.header().resources[from..].iter().zip(counts) {
+            place.store(count.saturating_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// How many more threads and fds there were after than before, if both were counted.
+    pub fn resource_deltas(&self) -> Option<(i32, i32)> {
+        let count = |index: usize| {
+            let count = self.header().resources[index].load(Ordering::Relaxed);
+            i32::try_from(count).ok().filter(|count| *count > 0)
+        };
+        Some((count(2)? - count(0)?, count(3)? - count(1)?))
     }
 
     /// A thread is about to die of a panic. Takes no lock and allocates nothing.

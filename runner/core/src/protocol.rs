@@ -316,7 +316,7 @@ pub struct DetachedPanic {
 /// What an attempt had more of at its end than at its beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceDelta {
-    /// Threads of the first process, between the body's start and the end of the suite's guard;
+    /// Threads of the first process, between the suite's hook and the end of its guard;
     /// `None` where there was no *done*, or the first process is a program.
     pub threads: Option<i32>,
     /// Open fds of the first process, likewise.

@@ -11,7 +11,7 @@ use std::process;
 use std::thread;
 
 use runner_core::memory::Memory;
-use runner_core::protocol::{Attempt, Capture, Done, Work, variable};
+use runner_core::protocol::{Attempt, Capture, Done, Resources, Work, variable};
 use runner_core::report::BODY_THREAD;
 
 use crate::capture::Passing;
@@ -62,10 +62,22 @@ fn done(
     hooks: &Hooks,
 ) -> Done {
     enter(&attempt, memory, owner);
+    let resources = attempt.resources;
     let watch = watchdog::Watch { memory, deadline: attempt.clocks.deadline, hook: hooks.describe };
     match registry::find(test) {
         None => Done::NotSetUp { message: format!("no test {test} in this binary") },
-        Some(test) => guarded(test, &Case::new(attempt, memory), hooks, || watchdog::start(watch)),
+        Some(test) => {
+            let watchdogs = u32::from(watch.is_needed());
+            if let Some((threads, fds)) = count(resources) {
+                memory.count_resources_before(threads + watchdogs, fds);
+            }
+            let case = Case::new(attempt, memory);
+            let done = guarded(test, &case, hooks, || watchdog::start(watch));
+            if let Some((threads, fds)) = count(resources) {
+                memory.count_resources_after(threads, fds);
+            }
+            done
+        }
     }
 }
 
@@ -126,6 +138,16 @@ fn guarded(
     let done = beside(main_loop, || body(test, case.clone(), hooks));
     drop(guard);
     done
+}
+
+/// How many threads and fds this process has, if anybody wants to know.
+fn count(resources: Resources) -> Option<(u32, u32)> {
+    let entries = |folder| std::fs::read_dir(folder).map_or(0, Iterator::count);
+    let count = |folder| u32::try_from(entries(folder)).unwrap_or(u32::MAX);
+    match resources {
+        Resources::Ignore => None,
+        Resources::Count => Some((count("/proc/self/task"), count("/proc/self/fd"))),
+    }
 }
 
 /// Runs `body` on a thread of its own while this, the main thread, runs the suite's loop.

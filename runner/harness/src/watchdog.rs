@@ -38,7 +38,7 @@ pub(crate) struct Watch {
 ///
 /// The process ends without joining it: nothing has to wake it up when the body is done.
 pub(crate) fn start(watch: Watch) {
-    if watch.deadline.is_none() && watch.hook.is_none() {
+    if !watch.is_needed() {
         return;
     }
     let watch: *mut Watch = Box::leak(Box::new(watch));
@@ -81,6 +81,11 @@ const DEBUGGED_LOOK: Duration = Duration::from_millis(100);
 const FACTS_PATIENCE: Duration = Duration::from_millis(200);
 
 impl Watch {
+    /// Whether there is anything for a watchdog to do.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.deadline.is_some() || self.hook.is_some()
+    }
+
     /// Whether somebody debugs this process, and no outer clock has run out all the same.
     fn is_held(&self) -> bool {
         self.memory.phase() == Phase::Running && stacks::is_debugged()

@@ -7,6 +7,7 @@ use runner_core::memory::{Memory, OwnStacks};
 use runner_core::process;
 use runner_core::protocol::{Hang, ProcessHang, Stack, Thread, Trace};
 
+use crate::leftovers::Shared;
 use crate::outside::{Manner, Reader};
 use crate::subtree;
 
@@ -24,12 +25,12 @@ pub(crate) enum Inside {
 }
 
 /// Every process of the attempt, untouched.
-pub(crate) fn facts() -> Vec<ProcessHang> {
+pub(crate) fn facts(shared: &Shared) -> Vec<ProcessHang> {
     let described = |process| {
         let sockets = process::sockets(&process);
         ProcessHang { sockets, ..ProcessHang::bare(process) }
     };
-    subtree::alive().into_iter().map(described).collect()
+    subtree::alive(shared).into_iter().map(described).collect()
 }
 
 /// Adds stacks to the facts, and what the attempt's memory has.

@@ -44,6 +44,7 @@ mod clock;
 mod fork;
 mod hang;
 mod launch;
+mod leftovers;
 mod life;
 mod outside;
 mod redirect;

@@ -4,6 +4,7 @@
 //! plays the runner (a pidfd: its socket could be held open by another process), and for the
 //! clocks of `life`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -19,13 +20,15 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, Pid, getppid, setpgid, setsid};
 use runner_core::memory::{Memory, Phase, ReportProgress};
 use runner_core::protocol::{
-    self, Attempt, Capture, Decoder, Done, End, Facts, FromSupervisor, Hang, PROTOCOL_VERSION,
-    Process, ProcessHang, ProtocolError, RUN_FOLDER_PREFIX, Stdin, Stopped, ToSupervisor, Work,
+    self, Attempt, Capture, Decoder, Done, End, Facts, FromSupervisor, Hang, LeakAllowance,
+    PROTOCOL_VERSION, Process, ProcessHang, ProtocolError, RUN_FOLDER_PREFIX, ResourceDelta,
+    Resources, Stdin, Stopped, ToSupervisor, Work,
 };
 
 use crate::census::Census;
 use crate::hang::{self, Inside};
 use crate::launch::{Launch, Launcher};
+use crate::leftovers::{self, Shared};
 use crate::life::{Action, Input, Life};
 use crate::outside::Manner;
 use crate::redirect::Redirect;
@@ -64,6 +67,7 @@ pub fn serve(
         stdin,
         launcher: None,
         redirect: None,
+        shared: Shared::default(),
         last_temp_dir: None,
         cpu_time: Duration::ZERO,
     };
@@ -83,6 +87,9 @@ pub fn serve(
         | ToSupervisor::Inspect => return Err(ProtocolError::Version { theirs: 0 }),
     }
     let served = supervisor.attempts();
+    if !supervisor.shared.is_empty() {
+        subtree::end_all();
+    }
     if let Some(temp_dir) = &supervisor.last_temp_dir {
         remove_run_folder(temp_dir);
     }
@@ -102,6 +109,8 @@ struct Supervisor<F> {
     launcher: Option<Launcher>,
     /// Made for the first attempt that is captured by its fds.
     redirect: Option<Redirect>,
+    /// Daemons of earlier attempts that may go on.
+    shared: Shared,
     last_temp_dir: Option<PathBuf>,
     /// Of all attempts so far.
     cpu_time: Duration,
@@ -120,6 +129,10 @@ struct Running {
     /// What a pause has stopped.
     stopped: Option<StoppedTree>,
     leaks: Vec<Process>,
+    allowed: Vec<Process>,
+    leak_allow: Vec<LeakAllowance>,
+    /// What there was at the beginning, if what it leaves is to be counted.
+    count: Option<Count>,
     unkillable: Vec<Process>,
     hang_facts: Option<Vec<ProcessHang>>,
     hang: Option<Hang>,
@@ -132,6 +145,14 @@ impl Running {
         let census = self.census.as_ref().map(Census::next_look);
         self.life.next_look(now).into_iter().chain(redirect).chain(census).min()
     }
+}
+
+/// What is counted for [`Facts::resources`].
+struct Count {
+    /// At the beginning.
+    shm: BTreeSet<String>,
+    /// Alive when the first process had ended.
+    children: usize,
 }
 
 /// Who says how the attempt went.
@@ -199,15 +220,21 @@ impl<F: FirstProcess> Supervisor<F> {
             redirect.collect(self.memory, running.first);
             self.redirect = Some(redirect);
         }
+        let resources = running.count.take().map(|count| self.resources(&count, &temp_dir));
         let _ = fs::remove_dir_all(&temp_dir);
         self.last_temp_dir = Some(temp_dir);
         peer?;
-        let facts = self.facts(running);
+        let facts = Facts { resources, ..self.facts(running) };
         protocol::send(&mut self.control, &FromSupervisor::Finished(Box::new(facts)))
     }
 
     fn start(&mut self, attempt: Attempt) -> io::Result<Running> {
         let Attempt { clocks, max_processes, .. } = attempt;
+        let leak_allow = attempt.leak_allow.clone();
+        let count = match attempt.resources {
+            Resources::Ignore => None,
+            Resources::Count => Some(Count { shm: leftovers::shm(), children: 0 }),
+        };
         let verdict = match attempt.work {
             Work::Test { .. } => Verdict::Done,
             Work::Program(_) => Verdict::ExitCode,
@@ -234,6 +261,9 @@ impl<F: FirstProcess> Supervisor<F> {
             too_many: None,
             stopped: None,
             leaks: Vec::new(),
+            allowed: Vec::new(),
+            leak_allow,
+            count,
             unkillable: Vec::new(),
             hang_facts: None,
             hang: None,
@@ -295,6 +325,7 @@ impl<F: FirstProcess> Supervisor<F> {
             if peer.is_ok() && (wake.control || wake.runner_gone) {
                 peer = self.hear(running, wake.control);
             }
+            self.settle(running);
             self.count(running);
             let progress = self.report_progress(running.verdict);
             self.input(running, Input::Look(progress));
@@ -303,6 +334,14 @@ impl<F: FirstProcess> Supervisor<F> {
             }
         }
         peer
+    }
+
+    /// With shared daemons there is always a child: the attempt is over when there is no other.
+    fn settle(&mut self, running: &mut Running) {
+        let may_be_over = !self.shared.is_empty() && running.life.end().is_some();
+        if may_be_over && subtree::is_clear(&self.shared) {
+            self.input(running, Input::Clear);
+        }
     }
 
     fn count(&mut self, running: &mut Running) {
@@ -371,9 +410,12 @@ impl<F: FirstProcess> Supervisor<F> {
         loop {
             match subtree::reap() {
                 Reaped::Child(pid, end) if pid == running.first => {
+                    if let Some(count) = &mut running.count {
+                        count.children = subtree::alive(&self.shared).len();
+                    }
                     self.input(running, Input::FirstEnded(end));
                 }
-                Reaped::Child(..) => {}
+                Reaped::Child(pid, _) => self.shared.forget(pid.as_raw()),
                 Reaped::NoneYet => return self.look_at_stops(running),
                 Reaped::NoChild => return self.input(running, Input::Clear),
             }
@@ -405,7 +447,7 @@ impl<F: FirstProcess> Supervisor<F> {
                 self.say(&FromSupervisor::Slow { elapsed });
             }
             Action::Expire => {
-                running.hang_facts = Some(hang::facts());
+                running.hang_facts = Some(hang::facts(&self.shared));
                 self.memory.expire();
                 self.memory.begin_report();
             }
@@ -417,16 +459,20 @@ impl<F: FirstProcess> Supervisor<F> {
                 let _ = kill(running.first, Signal::SIGINT);
                 let _ = kill(running.first, Signal::SIGCONT);
             }
-            Action::ListLeaks => running.leaks = subtree::alive(),
+            Action::ListLeaks => {
+                let leaks = subtree::alive(&self.shared);
+                let (leaks, allowed) = self.shared.keep(leaks, &running.leak_allow);
+                (running.leaks, running.allowed) = (leaks, allowed);
+            }
             Action::Kill => {
                 if running.life.end().is_none() {
                     // Not reaped, so the group cannot be another's; and all of it ends at once,
                     // also where it forks faster than anybody could count.
                     let _ = killpg(running.first, Signal::SIGKILL);
                 }
-                subtree::kill_children();
+                subtree::kill_children(&self.shared);
             }
-            Action::GiveUp => running.unkillable = subtree::alive(),
+            Action::GiveUp => running.unkillable = subtree::alive(&self.shared),
             Action::LookForDebugger => self.input(running, Input::Traced(subtree::tracer())),
             Action::StopAll => running.stopped = Some(StoppedTree::stop()),
             Action::ContinueAll => {
@@ -464,8 +510,19 @@ impl<F: FirstProcess> Supervisor<F> {
             detached_panics: self.memory.detached_panics(),
             too_many_processes: running.too_many,
             resources: None,
-            allowed_leaks: Vec::new(),
+            allowed_leaks: running.allowed,
             last_events,
+        }
+    }
+
+    fn resources(&self, before: &Count, temp_dir: &Path) -> ResourceDelta {
+        let (threads, fds) = self.memory.resource_deltas().unzip();
+        ResourceDelta {
+            threads,
+            fds,
+            children: u32::try_from(before.children).unwrap_or(u32::MAX),
+            shm: leftovers::shm().difference(&before.shm).cloned().collect(),
+            sockets: leftovers::sockets_below(temp_dir),
         }
     }
 
@@ -498,7 +555,7 @@ impl<F: FirstProcess> Supervisor<F> {
 
     /// What the attempt is doing, for whoever asks while it runs.
     fn inspect(&mut self, running: &Running) {
-        let facts = hang::facts();
+        let facts = hang::facts(&self.shared);
         let inside = match running.verdict {
             Verdict::ExitCode => Inside::Nobody,
             Verdict::Done => {

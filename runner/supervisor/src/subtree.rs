@@ -21,9 +21,12 @@ use nix::unistd::Pid;
 use runner_core::process;
 use runner_core::protocol::{End, Process};
 
+use crate::leftovers::Shared;
 use crate::life::Tracer;
 use crate::{fork, outside};
 
+/// What SIGKILL does not end by then is left to whoever adopts it.
+const END_PATIENCE: Duration = Duration::from_secs(1);
 /// Processes that do not stop within this time are in a system call that cannot be interrupted.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -53,18 +56,47 @@ pub(crate) fn reap() -> Reaped {
     }
 }
 
-/// SIGKILL to every child of this process.
-pub(crate) fn kill_children() {
+/// SIGKILL to every child of this process that is not shared.
+pub(crate) fn kill_children(shared: &Shared) {
     for pid in process::children(Pid::this().as_raw()) {
-        // It may have ended meanwhile: it is still ours to reap.
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        if !shared.contains(pid) {
+            // It may have ended meanwhile: it is still ours to reap.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
     }
 }
 
-/// Everything below this process that is not already dead.
-pub(crate) fn alive() -> Vec<Process> {
-    let below = process::descendants(Pid::this().as_raw());
+/// Whether nothing is left but what is shared.
+pub(crate) fn is_clear(shared: &Shared) -> bool {
+    process::children(Pid::this().as_raw()).into_iter().all(|pid| shared.contains(pid))
+}
+
+/// Everything below this process that is not already dead, and neither shared nor of what is.
+pub(crate) fn alive(shared: &Shared) -> Vec<Process> {
+    let own = |pid: &i32| !shared.contains(*pid);
+    let mut below: Vec<i32> =
+        process::children(Pid::this().as_raw()).into_iter().filter(own).collect();
+    let mut next = 0;
+    while let Some(&parent) = below.get(next) {
+        below.extend(process::children(parent).into_iter().filter(own));
+        next += 1;
+    }
     below.into_iter().filter_map(process::read).filter(|p| !matches!(p.state, 'Z' | 'X')).collect()
+}
+
+/// Ends what attempts shared: the supervisor is about to go.
+pub(crate) fn end_all() {
+    let until = Instant::now() + END_PATIENCE;
+    while Instant::now() < until {
+        match reap() {
+            Reaped::NoChild => return,
+            Reaped::Child(..) => {}
+            Reaped::NoneYet => {
+                kill_children(&Shared::default());
+                std::thread::yield_now();
+            }
+        }
+    }
 }
 
 /// Whether somebody who is no part of the attempt traces one of its processes.

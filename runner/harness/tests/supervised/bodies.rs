@@ -1,7 +1,7 @@
 //! What the cases do.
 
 use std::io;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 mod locks;
@@ -228,4 +228,24 @@ fn ends_itself_by_a_realtime_signal() {
     let me = std::process::id().to_string();
     Command::new("kill").args(["-40", &me]).status().expect("kill");
     sleeps_for_ever();
+}
+
+#[runner::test]
+fn leaves_a_daemon() {
+    let mut daemon = Command::new("setsid");
+    daemon.args(["sleep", "4711"]).stdout(Stdio::null()).stderr(Stdio::null());
+    drop(daemon.spawn().expect("setsid"));
+}
+
+#[runner::test]
+fn leaves_this_and_that(case: runner::Case) {
+    let file = std::fs::File::open("/dev/null").expect("a file");
+    static KEPT: std::sync::Mutex<Option<std::fs::File>> = std::sync::Mutex::new(None);
+    *KEPT.lock().expect("nobody else") = Some(file);
+    drop(std::thread::Builder::new().spawn(sleeps_for_ever).expect("a thread"));
+    let door = case.runtime_dir().expect("a folder").join("door");
+    drop(std::os::unix::net::UnixListener::bind(door).expect("bound"));
+    let id = std::process::id();
+    std::fs::write(format!("/dev/shm/supervised-{id}"), "").expect("written");
+    println!("shm {id}");
 }

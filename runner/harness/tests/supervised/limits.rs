@@ -2,13 +2,15 @@
 
 use runner_core::outcome::{Expectation, Outcome, judge};
 use runner_core::process;
-use runner_core::protocol::Facts;
+use runner_core::protocol::{Attempt, Facts, LeakAllowance, ResourceDelta, Resources};
 
 use crate::Test;
 use crate::bench::Bench;
 
 pub(crate) const TESTS: &[Test] = &[
     ("a_fork_bomb_ends_with_its_attempt_and_fails", fork_bomb),
+    ("a_daemon_that_is_allowed_goes_on_until_the_supervisor_ends", allowed_daemon),
+    ("what_an_attempt_leaves_is_counted_where_asked_for", resources),
     ("an_end_by_a_signal_without_a_name_is_told", nameless_signal),
     ("a_thread_that_died_of_a_panic_unheard_fails_the_case", unheard),
     ("a_panic_that_somebody_was_told_of_is_no_failure", heard),
@@ -24,6 +26,49 @@ fn fork_bomb() {
     assert!(failure(&facts).contains("max-processes"));
     assert!(process::descendants(bench.pid()).is_empty());
     assert_eq!(judge(&bench.run(bench.attempt("passes")), &Expectation::Pass), Outcome::Pass);
+}
+
+fn allowed_daemon() {
+    let mut bench = Bench::start();
+    let leaves = |bench: &mut Bench, test: &str, pattern: &str| {
+        let mut attempt = bench.attempt(test);
+        attempt.leak_allow = vec![LeakAllowance { pattern: pattern.into() }];
+        bench.run(attempt)
+    };
+    let leaked = leaves(&mut bench, "leaves_a_daemon", "sleep 5*");
+    assert_eq!((leaked.leaks.len(), leaked.allowed_leaks.len()), (1, 0));
+    let allowed = leaves(&mut bench, "leaves_a_daemon", "sleep 47*");
+    assert_eq!((allowed.leaks.len(), allowed.allowed_leaks.len()), (0, 1));
+    assert_eq!(judge(&allowed, &Expectation::Pass), Outcome::Pass);
+    let daemon = allowed.allowed_leaks[0].pid;
+    let next = bench.run(bench.attempt("passes"));
+    assert_eq!(judge(&next, &Expectation::Pass), Outcome::Pass);
+    assert_eq!(process::children(bench.pid()), [daemon]);
+    drop(bench);
+    assert_eq!(process::brief(daemon), None);
+}
+
+fn resources() {
+    let mut bench = Bench::start();
+    let mut attempt = bench.attempt("leaves_this_and_that");
+    attempt.resources = Resources::Count;
+    let facts = bench.run(attempt.clone());
+    let said = bench.said();
+    let name = format!("supervised-{}", said.trim().trim_start_matches("shm "));
+    let expected = ResourceDelta {
+        threads: Some(1),
+        fds: Some(1),
+        children: 0,
+        shm: vec![name.clone()],
+        sockets: vec!["rt/door".into()],
+    };
+    std::fs::remove_file(std::path::Path::new("/dev/shm").join(&name)).expect("it was left");
+    let found = facts.resources.expect("counted");
+    assert!(found.shm.contains(&name), "{found:?}");
+    assert_eq!(ResourceDelta { shm: vec![name], ..found }, expected);
+    let nothing = Attempt { work: bench.attempt("passes").work, ..attempt };
+    let nothing = bench.run(nothing).resources.expect("counted");
+    assert_eq!((nothing.threads, nothing.fds, nothing.children), (Some(0), Some(0), 0));
 }
 
 fn nameless_signal() {
