@@ -4,6 +4,7 @@
 
 mod backend;
 
+// guide: counter
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
@@ -65,3 +66,4 @@ async fn main() -> runtime::Result<()> {
     })
     .await
 }
+// guide: end
