@@ -212,7 +212,7 @@ async fn construct(
         made = catch(constructing.as_mut()) => match made {
             Ok(made) => made.map_err(Short::Failed),
             Err(panic) => {
-                let cause = RemoteError::panicked(&this.id, panic.message, panic.location);
+                let cause = RemoteError::panicked(&this.id, panic.message, panic.place);
                 Err(Short::Failed(BootFailure::Construct(cause)))
             }
         },

@@ -6,6 +6,7 @@
 //!
 //! Not here: deciding which error wins. That is the nursery's business (`supervise`).
 
+mod backtrace;
 mod group;
 mod ladder;
 mod remote;
@@ -18,9 +19,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub(crate) use backtrace::capture as capture_backtrace;
 pub use group::Group;
 pub use ladder::{Rung, RungTaken, Teardown};
-pub(crate) use remote::{Occurrence, same_type};
+pub(crate) use remote::{Occurrence, PanicPlace, same_type};
 pub use remote::{PanicLocation, RemoteError};
 pub use supervision::{Death, GaveUp};
 pub use user::UserError;

@@ -28,6 +28,7 @@ struct Facts {
     type_name: String,
     message: String,
     chain: Vec<String>,
+    backtrace: Option<String>,
     /// The value in wire format, so that errors nest without the decoder recursing.
     value: Option<Vec<u8>>,
 }
@@ -36,6 +37,13 @@ struct Facts {
 enum Kind {
     Returned,
     Panicked(Option<PanicLocation>),
+}
+
+/// What is known of where a panic started.
+#[derive(Debug, Default)]
+pub(crate) struct PanicPlace {
+    pub(crate) location: Option<PanicLocation>,
+    pub(crate) backtrace: Option<String>,
 }
 
 /// Where in the source a panic started.
@@ -99,6 +107,17 @@ impl RemoteError {
         }
     }
 
+    /// The way to where it began, if the environment of its actor asked for backtraces as std is asked (`RUST_BACKTRACE`): of a panic,
+    /// and of an error wrapped by [`Error::user`] or made by [`Error::message`], from there. An error type of the function's own
+    /// has none, unless it keeps one itself.
+    ///
+    /// From a process with an image of its own (a root's, one on `exec`, and threads there) it has names and lines. From a forked one
+    /// it has addresses, as a file and a place in it, for `addr2line -f -e FILE PLACE`: finding the names takes a lock of std's, and
+    /// a forked process may find it closed for ever. At most 32 KiB.
+    pub fn backtrace(&self) -> Option<&str> {
+        self.facts.backtrace.as_deref()
+    }
+
     /// The value, if it is an `E` and crossed as one: the error type a function declares does, one wrapped by
     /// [`Error::user`] does not.
     pub fn downcast<E: DeserializeOwned + 'static>(&self) -> Option<E> {
@@ -137,6 +156,7 @@ impl RemoteError {
                 type_name: user.type_name().to_owned(),
                 message: user.to_string(),
                 chain: user.chain(),
+                backtrace: user.backtrace().map(str::to_owned),
                 ..Facts::blank(here, Kind::Returned)
             }),
             Ok(error) => RemoteError::from_value(here, &error),
@@ -145,12 +165,10 @@ impl RemoteError {
     }
 
     /// A panic in a function of the actor `here`.
-    pub(crate) fn panicked(
-        here: &ActorId,
-        message: String,
-        location: Option<PanicLocation>,
-    ) -> RemoteError {
+    pub(crate) fn panicked(here: &ActorId, message: String, place: PanicPlace) -> RemoteError {
+        let PanicPlace { location, backtrace } = place;
         let facts = Facts {
+            backtrace,
             type_name: "panic".to_owned(),
             message,
             ..Facts::blank(here, Kind::Panicked(location))
@@ -193,6 +211,7 @@ impl Facts {
             type_name: String::new(),
             message: String::new(),
             chain: Vec::new(),
+            backtrace: None,
             value: None,
         }
     }

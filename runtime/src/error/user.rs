@@ -5,16 +5,23 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::capture_backtrace;
+
 /// An error of the user's own and the name of its type. When it crosses to another actor the type's name, the message and
 /// the chain of sources are kept; the value is not.
 pub struct UserError {
     type_name: String,
     error: Box<dyn StdError + Send + Sync>,
+    backtrace: Option<String>,
 }
 
 impl UserError {
     pub(crate) fn new<E: StdError + Send + Sync + 'static>(error: E) -> UserError {
-        UserError { type_name: std::any::type_name::<E>().to_owned(), error: Box::new(error) }
+        UserError {
+            type_name: std::any::type_name::<E>().to_owned(),
+            error: Box::new(error),
+            backtrace: capture_backtrace(),
+        }
     }
 
     pub(crate) fn message(message: String) -> UserError {
@@ -24,6 +31,11 @@ impl UserError {
     /// The name of the error's type, as the compiler spells it.
     pub fn type_name(&self) -> &str {
         &self.type_name
+    }
+
+    /// The way to where it was wrapped; see [`RemoteError::backtrace`](crate::RemoteError::backtrace).
+    pub fn backtrace(&self) -> Option<&str> {
+        self.backtrace.as_deref()
     }
 
     /// The value, if it is an `E` and was made in this actor.
@@ -73,23 +85,29 @@ struct Wire {
     type_name: String,
     message: String,
     chain: Vec<String>,
+    backtrace: Option<String>,
 }
 
 impl Serialize for UserError {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Wire { type_name: self.type_name.clone(), message: self.to_string(), chain: self.chain() }
-            .serialize(serializer)
+        Wire {
+            type_name: self.type_name.clone(),
+            message: self.to_string(),
+            chain: self.chain(),
+            backtrace: self.backtrace.clone(),
+        }
+        .serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for UserError {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<UserError, D::Error> {
-        let Wire { type_name, message, chain } = Wire::deserialize(deserializer)?;
+        let Wire { type_name, message, chain, backtrace } = Wire::deserialize(deserializer)?;
         let source = chain
             .into_iter()
             .rev()
             .fold(None, |source, message| Some(Box::new(Told { message, source })));
-        Ok(UserError { type_name, error: Box::new(Told { message, source }) })
+        Ok(UserError { type_name, error: Box::new(Told { message, source }), backtrace })
     }
 }
 

@@ -7,12 +7,12 @@ use std::pin::Pin;
 use std::sync::Once;
 use std::task::Poll;
 
-use crate::error::{ActorId, Error, PanicLocation, RemoteError};
+use crate::error::{ActorId, Error, PanicLocation, PanicPlace, RemoteError, capture_backtrace};
 
 /// A panic that was caught.
 pub(crate) struct Panic {
     pub(crate) message: String,
-    pub(crate) location: Option<PanicLocation>,
+    pub(crate) place: PanicPlace,
     pub(crate) payload: Box<dyn Any + Send>,
 }
 
@@ -33,11 +33,12 @@ pub(crate) fn catch_call(work: impl FnOnce()) -> Result<(), Panic> {
 impl Panic {
     /// The failure it is of the actor `here`.
     pub(crate) fn into_error(self, here: &ActorId) -> Error {
-        Error::Remote(RemoteError::panicked(here, self.message, self.location))
+        Error::Remote(RemoteError::panicked(here, self.message, self.place))
     }
 
     fn new(payload: Box<dyn Any + Send>) -> Panic {
-        Panic { message: message_of(&*payload), location: LATEST.take(), payload }
+        let place = LATEST.take().unwrap_or_default();
+        Panic { message: message_of(&*payload), place, payload }
     }
 }
 
@@ -52,7 +53,7 @@ pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
 
 thread_local! {
     /// Where the latest panic of this thread began; only the hook is told.
-    static LATEST: RefCell<Option<PanicLocation>> = const { RefCell::new(None) };
+    static LATEST: RefCell<Option<PanicPlace>> = const { RefCell::new(None) };
 }
 
 /// Puts a hook before the one that is there, once per process. A forked child inherits it; an exec'd one installs its own.
@@ -73,6 +74,7 @@ fn note(info: &PanicHookInfo<'_>) {
         line: at.line(),
         column: at.column(),
     });
+    let place = PanicPlace { location, backtrace: capture_backtrace() };
     // A thread that is being torn down has no place for it any more; its panic is reported without.
-    let _noted = LATEST.try_with(|latest| latest.replace(location));
+    let _noted = LATEST.try_with(|latest| latest.replace(Some(place)));
 }

@@ -249,7 +249,7 @@ impl Task {
             Ok(Err(failure)) => Dialogue::Failed { id, failure },
             Err(panic) => {
                 let here = &self.host.this.id;
-                let panicked = RemoteError::panicked(here, panic.message, panic.location);
+                let panicked = RemoteError::panicked(here, panic.message, panic.place);
                 Dialogue::Failed { id, failure: Failure::Panicked(panicked) }
             }
         }

@@ -50,6 +50,7 @@ pub use error::{InitError, SpawnError, SpawnFailure, Step};
 pub use init::{Guard, InitOptions, init};
 pub use main_loop::{MainLoop, Stopper};
 pub use nix::unistd::Pid;
+pub(crate) use panics::is_forked;
 pub use request::{Boot, Entry, Link, Request, spawn};
 pub(crate) use signals::ignore_broken_pipes;
 pub use thread::{Abandoned, abandoned};

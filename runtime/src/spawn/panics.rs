@@ -24,6 +24,11 @@ pub(super) fn never_trace() {
     FORKED.store(true, Ordering::Relaxed);
 }
 
+/// Whether this process was forked, by this one or that one's ancestors, from one with an image of its own.
+pub(crate) fn is_forked() -> bool {
+    FORKED.load(Ordering::Relaxed)
+}
+
 /// As std reports, in one write, without a backtrace.
 fn report(info: &PanicHookInfo<'_>) {
     let thread = std::thread::current();

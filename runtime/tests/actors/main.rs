@@ -3,6 +3,7 @@
 //!
 //! `cargo test -p runtime --test actors -- fork::` runs those of one backend, `… -- --list` lists them.
 
+mod backtraces;
 mod boots;
 mod calls;
 mod cancels;
@@ -98,6 +99,7 @@ fn main() -> ExitCode {
         }
         ["--alone", way] => run_alone(way),
         ["--logged", backend] => run(backend, logs::TIMINGS, || Box::pin(logs::live())),
+        ["--failing", backend] => run(backend, PATIENT, || Box::pin(backtraces::fail())),
         ["--traced", backend] => run(backend, PATIENT, || Box::pin(transitions::live())),
         _ => libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
     }
@@ -128,6 +130,7 @@ fn all_cases() -> Vec<Case> {
 fn trials() -> Vec<Trial> {
     let mut trials = orphans::trials();
     trials.extend(transitions::trials());
+    trials.extend(backtraces::trials());
     trials.extend(interrupts::trials());
     trials.extend(logs::trials());
     trials.extend(clusters::trials());
