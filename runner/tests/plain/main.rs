@@ -20,6 +20,7 @@ plain::behaviour exits_with_77::warm
 plain::behaviour fails::warm
 plain::behaviour floods::warm
 plain::behaviour hangs::warm
+plain::behaviour is_flaky::warm
 plain::behaviour leaks::warm
 plain::behaviour passes::warm
 plain::behaviour tells_its_parent::warm
@@ -182,6 +183,49 @@ fn a_test_finds_what_cargo_and_nextest_would_give_it() {
     for absent in ["RUNNER_", "NEXTEST_TEST_NAME=outer", "EXECUTE_MARK"] {
         assert!(!output.lines().any(|line| line.starts_with(absent)), "{absent}\n{output}");
     }
+}
+
+#[test]
+fn a_flaky_test_is_told_apart_and_fails_the_run_only_if_that_is_wanted() {
+    let run = runner(&["is_flaky::warm", "--retries", "2"]);
+    assert_eq!(run.code, 0, "{run}");
+    assert!(run.stdout.contains("TRY 1 FAIL") && run.stdout.contains("FLAKY 2/3"), "{run}");
+    assert!(run.stdout.contains("1 case run: 1 passed (1 flaky)"), "{run}");
+    let run = runner(&["is_flaky::warm", "--retries", "2", "--flaky-result", "fail"]);
+    assert_eq!(run.code, 100, "{run}");
+    let run = runner(&["is_flaky::warm"]);
+    assert_eq!(run.code, 100, "{run}");
+}
+
+#[test]
+fn stress_runs_a_test_again_and_tells_it_so() {
+    let run = runner(&["tells_what_it_finds::cold", "passes::cold", "--stress-count", "2"]);
+    assert_eq!(run.code, 100, "{run}");
+    assert!(run.stdout.contains("4 cases run: 2 passed, 2 failed"), "{run}");
+    for expected in ["NEXTEST_STRESS_CURRENT=1", "NEXTEST_STRESS_TOTAL=2"] {
+        assert!(run.stdout.contains(expected), "{expected}: {run}");
+    }
+}
+
+#[test]
+fn the_line_that_runs_a_case_again_does() {
+    let run = runner(&["fails::warm", "passes::warm", "--timeout-scale", "2"]);
+    let line = run.stdout.lines().find(|line| line.trim().starts_with("again: "));
+    // What stands before the flags depends on who started the runner.
+    let again = line.and_then(|line| line.find("--timeout").map(|start| &line[start..]));
+    let again: Vec<&str> = again.unwrap_or_else(|| panic!("{run}")).split(' ').collect();
+    assert_eq!((again[0], again[1], again[2]), ("--timeout-scale", "2", "--seed"));
+    let repeated = runner(&again);
+    assert_eq!(repeated.ends(), ["FAIL behaviour fails::warm"], "{repeated}");
+    assert!(repeated.stdout.contains(&format!("seed {}", again[3])), "{repeated}");
+}
+
+#[test]
+fn too_many_failures_stop_the_run() {
+    let run = runner(&["fails", "-j1", "--max-fail", "1"]);
+    assert_eq!(run.code, 100, "{run}");
+    assert!(run.stdout.contains("1 failure: nothing more is started (max-fail)"), "{run}");
+    assert!(run.stdout.contains("1 case not started"), "{run}");
 }
 
 #[test]
