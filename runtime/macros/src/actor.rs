@@ -187,6 +187,30 @@ enum IsExclusive {
     Yes,
 }
 
+/// What every handle has from its portal. A method of the same name would be in its way, and nobody would be told.
+const NAMES_OF_THE_PORTAL: [&str; 10] = [
+    "call",
+    "cancel",
+    "cancel_within",
+    "context",
+    "id",
+    "kill",
+    "name",
+    "stream",
+    "teardown",
+    "wait_ended",
+];
+
+fn refuse_portals_name(name: &Ident) -> Result<()> {
+    if !NAMES_OF_THE_PORTAL.iter().any(|known| name == known) {
+        return Ok(());
+    }
+    let why = format!(
+        "every actor's handle has a `{name}` already, that of its portal: give the method another name"
+    );
+    Err(Error::new_spanned(name, why))
+}
+
 impl<'a> Method<'a> {
     /// `None` for a function that is not called from afar.
     fn of(actor: &'a Ident, function: &'a ImplItemFn) -> Result<Option<Method<'a>>> {
@@ -194,6 +218,7 @@ impl<'a> Method<'a> {
         if function.sig.asyncness.is_none() {
             return Ok(None);
         }
+        refuse_portals_name(&function.sig.ident)?;
         let (role, shape) = match function.attrs.iter().find_map(Kind::of) {
             None => (Role::Call, Shape::of(&function.sig)?),
             Some(kind) => {

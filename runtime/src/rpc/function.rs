@@ -39,7 +39,7 @@ pub trait Remote: 'static {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no function that another actor can run",
     label = "not a remote function",
-    note = "put `#[runtime::remote]` on the `async fn`, and name it here; methods are called on the actor's handle"
+    note = "put `#[runtime::remote]` on the `async fn`, and name it here; methods are called on the actor's handle, contexts and streams opened by `Portal::context` and `Portal::stream`"
 )]
 pub trait Function: Remote {
     /// Runs it here.

@@ -43,7 +43,7 @@ impl Worker {
         self.0
     }
 
-    async fn name(&self) -> runtime::Result<String> {
+    async fn own_name(&self) -> runtime::Result<String> {
         Ok(current()?.name().to_owned())
     }
 }
@@ -59,7 +59,7 @@ async fn a_cluster_has_one_actor_for_each_name() -> runtime::Result<()> {
                 assert_eq!(keys, BTreeSet::from(names));
                 for (number, name) in names.iter().enumerate() {
                     assert_eq!(workers[*name].number().await?, number);
-                    assert_eq!(workers[*name].name().await?, *name);
+                    assert_eq!(workers[*name].own_name().await?, *name);
                 }
                 Ok(())
             },

@@ -579,7 +579,7 @@ impl Clock {
         }
     }
 
-    async fn wait_ended(&self) {
+    async fn wait_all_ended(&self) {
         self.ended.notified().await;
     }
 }
@@ -590,12 +590,11 @@ async fn a_dropped_reader_ends_the_function() -> runtime::Result<()> {
         let mut incoming = clock.run().await?;
         assert_eq!(incoming.recv().await?, Some(0));
         drop(incoming);
-        // Not the portal's of the same name: the method is called by its own.
-        ClockHandle::wait_ended(&clock).await?;
+        clock.wait_all_ended().await?;
         let mut incoming = clock.run().await?;
         assert_eq!(incoming.recv().await?, Some(0));
         incoming.cancel().await?;
-        ClockHandle::wait_ended(&clock).await?;
+        clock.wait_all_ended().await?;
         clock.cancel().await
     })
     .await
