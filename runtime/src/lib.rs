@@ -26,6 +26,8 @@
 //! boot        how a program and each of its actors begin and end
 //! supervise   nurseries, the life of a child, the kill ladder: joins ipc and spawn, starts what boot runs
 //! cluster     several actors of a type at once, one function in an actor of its own
+//! pubsub      one producer, subscribers in other actors
+//! resource    what several tasks of an actor share, opened by the first and closed after the last
 //! scope       deadlines, cancels and shields for any work of an actor
 //! ```
 
@@ -42,6 +44,8 @@ mod line;
 mod log;
 mod msg;
 mod parcel;
+mod pubsub;
+mod resource;
 mod rpc;
 mod scope;
 mod stream;
@@ -52,13 +56,15 @@ mod watch;
 pub use actor::{ActorInfo, current};
 pub use boot::{Config, Guard, RootConfig, block_on_root, divert, init, interrupt, on_actor_start};
 pub use cluster::{Cluster, ClusterEnd, to_actor};
-pub use context::{Context, Opened, Opening, Started};
+pub use context::{Context, Opened, Opening, Started, gather_contexts};
 pub use error::{
     ActorId, CallError, Death, Error, GaveUp, Group, Never, PanicLocation, RemoteError, Result,
     Rung, RungTaken, StartFailure, StartStep, Teardown, UserError,
 };
 pub use line::Presence;
 pub use msg::{FRAME_LIMIT_BYTES, Overrun, Timings};
+pub use pubsub::{Publisher, publish};
+pub use resource::{Lease, Provide, maybe_open_context};
 pub use rpc::{Actor, ContextFunction, Exposes, Function, Portal, Remote};
 /// For `impl Counter` comes `CounterHandle`, with the same methods, each returning a [`Result`] with a [`CallError`], and those of a
 /// [`Portal`]. Methods that take `&self` run side by side; one that takes `&mut self` runs alone, and who comes first is served

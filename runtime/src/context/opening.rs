@@ -88,8 +88,7 @@ impl<C: ContextFunction> Opening<'_, C> {
         B: AsyncFnOnce(Opened<C>) -> Result<T>,
     {
         let (hold, first) = self.begin().await?;
-        let opened = Opened { strand: Arc::clone(&hold.strand), first, patience: hold.patience() };
-        let mut body = Box::pin(body(opened));
+        let mut body = Box::pin(body(hold.opened(first)));
         let ended = hold.strand.drive(body.as_mut()).await;
         let left = collect(|| drop(body));
         hold.part(&ended);
@@ -134,7 +133,7 @@ impl<C: ContextFunction> Opened<C> {
     /// The stream between the two tasks; there is one.
     ///
     /// # Errors
-    /// [`Error::Misuse`] the second time; the error of the context if that has ended.
+    /// [`Error::Misuse`] the second time. Of a context that has ended it can be opened: what came before can still be received.
     pub fn open_stream(&self) -> Result<Stream<C::Sends, C::Receives>> {
         stream::open(&self.strand)
     }
@@ -206,6 +205,11 @@ impl Hold {
         Hold { line, strand, this }
     }
 
+    /// What its body is given.
+    pub(super) fn opened<C: ContextFunction>(&self, first: C::Started) -> Opened<C> {
+        Opened { strand: Arc::clone(&self.strand), first, patience: self.patience() }
+    }
+
     fn patience(&self) -> Duration {
         self.this.vars.timings.ack
     }
@@ -249,16 +253,21 @@ impl Hold {
         ended: Option<Result<T>>,
     ) -> Result<T, CallError<C::Error>> {
         self.part(&ended);
-        let setback = match self.wait_over().await {
+        let setback = self.wait_setback::<C>().await;
+        let body = ended.map_or(Body::Cut, Body::Ended);
+        outcome(body, setback.into_iter().collect()).map_err(|error| self.retyped::<C>(error))
+    }
+
+    /// Waits for the end of the other task, and says why it has no value, if so.
+    pub(super) async fn wait_setback<C: ContextFunction>(&self) -> Option<Setback> {
+        match self.wait_over().await {
             Ok(()) => self.setback::<C>(),
             Err(error) => Some(Setback { error, kind: SetbackKind::Failed }),
-        };
-        let body = ended.map_or(Body::Cut, Body::Ended);
-        outcome(body, setback).map_err(|error| self.retyped::<C>(error))
+        }
     }
 
     /// Nothing is said from here any more; unless the body ended well, the other task is to end.
-    fn part<T>(&self, ended: &Option<Result<T>>) {
+    pub(super) fn part<T>(&self, ended: &Option<Result<T>>) {
         match ended {
             Some(Ok(_)) => self.strand.close(),
             Some(Err(_)) | None => self.strand.cancel(),
@@ -300,6 +309,17 @@ impl Hold {
             Err(failed) => (failed.kind(), failed),
         };
         Some(Setback { error: failed.into_error(&self.strand.peer, C::NAME), kind })
+    }
+
+    /// Whether the error is that of the function.
+    pub(super) fn has_failed_with(&self, error: &Error) -> bool {
+        let Error::Remote(remote) = error else { return false };
+        match self.strand.take_result() {
+            Err(NoResult::Failed(Failure::Returned(told))) => {
+                told.occurrence() == remote.occurrence()
+            }
+            Ok(_) | Err(_) => false,
+        }
     }
 
     /// The function's own error again as such, if that is what it is.
@@ -360,7 +380,10 @@ impl Drop for Leaving {
 }
 
 /// How a body ended, of which so much has failed that it left behind.
-fn with_failures<T>(ended: Option<Result<T>>, failures: Vec<Error>) -> Option<Result<T>> {
+pub(super) fn with_failures<T>(
+    ended: Option<Result<T>>,
+    failures: Vec<Error>,
+) -> Option<Result<T>> {
     let (own, ended) = match ended {
         Some(Err(own)) => (Some(own), None),
         ended @ (Some(Ok(_)) | None) => (None, ended),

@@ -28,29 +28,41 @@ pub(super) enum Body<T> {
     Cut,
 }
 
-/// What a context comes to.
+/// What a context comes to, or several under one body, with the setback of each that had one.
 ///
-/// A cancel never hides an error: neither the body's, which is new, nor the other task's. A body's error that says no more than
-/// that it met the cancel or the failure of the other task does not count beside that.
-pub(super) fn outcome<T>(body: Body<T>, setback: Option<Setback>) -> Result<T> {
-    match (body, setback) {
-        (Body::Ended(ended), None) => ended,
-        (Body::Ended(Ok(value)), Some(Setback { kind: SetbackKind::Wished, .. })) => Ok(value),
+/// A cancel never hides an error: neither the body's, which is new, nor another task's. A body's error that says no more than that
+/// it met the cancel or the failure of another task does not count beside that.
+pub(super) fn outcome<T>(body: Body<T>, setbacks: Vec<Setback>) -> Result<T> {
+    let (failed, others): (Vec<_>, Vec<_>) =
+        setbacks.into_iter().partition(|setback| setback.kind == SetbackKind::Failed);
+    if !failed.is_empty() {
+        return Err(all_of(body, failed));
+    }
+    let cancelled = others.into_iter().find(|setback| setback.kind == SetbackKind::Cancelled);
+    match (body, cancelled) {
         (Body::Ended(Ok(_)) | Body::Cut, Some(setback)) => Err(setback.error),
-        (Body::Ended(Err(own)), Some(setback)) => Err(both(own, setback)),
+        (Body::Ended(ended), _) => ended,
         (Body::Cut, None) => {
             Err(Error::Bug("the body of a context was cut short for no reason".to_owned()))
         }
     }
 }
 
-fn both(own: Error, setback: Setback) -> Error {
-    match (&own, setback.kind) {
-        (_, SetbackKind::Wished | SetbackKind::Cancelled) => own,
-        (Error::Cancelled { .. }, SetbackKind::Failed) => setback.error,
-        (_, SetbackKind::Failed) => Error::from_failures([own, setback.error])
-            .unwrap_or_else(|| Error::Bug("two failures came to none".to_owned())),
-    }
+fn all_of<T>(body: Body<T>, failed: Vec<Setback>) -> Error {
+    let own = match body {
+        Body::Ended(Err(own)) if !is_echo(&own, &failed) => Some(own),
+        Body::Ended(_) | Body::Cut => None,
+    };
+    Error::from_failures(own.into_iter().chain(failed.into_iter().map(|setback| setback.error)))
+        .unwrap_or_else(|| Error::Bug("some failures came to none".to_owned()))
+}
+
+/// Whether a body's error is only what it met of the failures. Those that know which occurrence they are of are told apart by
+/// whoever collects them; the others by what they say.
+fn is_echo(own: &Error, failed: &[Setback]) -> bool {
+    matches!(own, Error::Cancelled { .. })
+        || own.occurrence().is_none()
+            && failed.iter().any(|setback| setback.error.to_string() == own.to_string())
 }
 
 #[cfg(test)]
@@ -77,7 +89,7 @@ mod tests {
     }
 
     fn told(body: Body<u32>, setback: Option<Setback>) -> String {
-        match outcome(body, setback) {
+        match outcome(body, setback.into_iter().collect()) {
             Ok(value) => value.to_string(),
             Err(error) => error.to_string(),
         }
@@ -110,6 +122,28 @@ mod tests {
         let theirs = RemoteError::returned(&actor(2), Error::message("theirs"));
         let setback = Setback { error: Error::Remote(theirs.clone()), kind: SetbackKind::Failed };
         let body: Body<u32> = Body::Ended(Err(Error::Remote(theirs)));
-        assert!(matches!(outcome(body, Some(setback)), Err(Error::Remote(_))));
+        assert!(matches!(outcome(body, vec![setback]), Err(Error::Remote(_))));
+    }
+
+    #[test]
+    fn what_a_body_passes_on_is_not_told_twice_though_it_has_no_number() {
+        let theirs = || Error::Unsendable { what: "it".to_owned(), reason: "no".to_owned() };
+        let setback = Setback { error: theirs(), kind: SetbackKind::Failed };
+        let body: Body<u32> = Body::Ended(Err(theirs()));
+        assert!(matches!(outcome(body, vec![setback]), Err(Error::Unsendable { .. })));
+    }
+
+    #[test]
+    fn of_several_the_failures_count_and_no_wish_does() {
+        use SetbackKind::{Cancelled, Failed, Wished};
+        let all = |kinds: &[SetbackKind]| kinds.iter().map(|kind| setback(*kind)).collect();
+        let told = |body: Body<u32>, setbacks: Vec<Setback>| match outcome(body, setbacks) {
+            Ok(value) => value.to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(told(Body::Ended(Ok(7)), all(&[Wished, Wished])), "7");
+        assert_eq!(told(Body::Cut, all(&[Wished, Failed, Wished])), "theirs");
+        assert_eq!(told(Body::Cut, all(&[Wished, Cancelled])), cancelled(3).to_string());
+        assert_eq!(told(own(), all(&[Wished, Cancelled])), "own");
     }
 }

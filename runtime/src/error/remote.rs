@@ -164,6 +164,14 @@ impl RemoteError {
         }
     }
 
+    /// What others in the actor `here` are told of an error that is one value, and has gone to somebody: all that would have crossed
+    /// to another actor.
+    pub(crate) fn copy_of(here: &ActorId, error: &Error) -> RemoteError {
+        let bytes = postcard::to_stdvec(error).ok();
+        let copy: Option<Error> = bytes.and_then(|bytes| postcard::from_bytes(&bytes).ok());
+        RemoteError::returned(here, copy.unwrap_or_else(|| Error::message(error.to_string())))
+    }
+
     /// A panic in a function of the actor `here`.
     pub(crate) fn panicked(here: &ActorId, message: String, place: PanicPlace) -> RemoteError {
         let PanicPlace { location, backtrace } = place;

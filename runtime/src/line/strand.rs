@@ -206,6 +206,11 @@ impl Strand {
         self.lock().last.is_some()
     }
 
+    /// At the opener: whether the task has ended, and not well.
+    pub(crate) fn is_set_back(&self) -> bool {
+        matches!(self.lock().last, Some(Last::Failed(_) | Last::Gone(_)))
+    }
+
     /// At the opener: whether the task was asked to end.
     pub(crate) fn is_wished(&self) -> bool {
         self.lock().course.wish() != Wish::None

@@ -19,6 +19,7 @@ mod orphans;
 mod peer_contexts;
 mod peers;
 mod scopes;
+mod sharing;
 mod streams;
 mod supervisors;
 mod transitions;
@@ -113,6 +114,7 @@ fn all_cases() -> Vec<Case> {
         clusters::cases(),
         contexts::cases(),
         deaths::cases(),
+        sharing::cases(),
         streams::cases(),
         nurseries::cases(),
         lifetimes::cases(),
