@@ -204,8 +204,12 @@ fn keeps_a_thread_that_panics() {
 }
 
 #[runner::test]
-fn joins_catches_and_scopes_panics() {
+fn joins_a_thread_that_panics() {
     assert!(dies("joined").join().is_err());
+}
+
+#[runner::test]
+fn catches_and_scopes_panics() {
     let catches = || drop(std::panic::catch_unwind(|| panic!("caught")));
     drop(std::thread::Builder::new().name("catches".into()).spawn(catches));
     let scope = || {
