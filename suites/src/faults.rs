@@ -1,10 +1,13 @@
 //! Actors that die: whatever waited for one is told how, soon, and never that all is well.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use nix::sys::socket::{Shutdown, shutdown};
 use runner::{Case, TestResult};
 use runtime::{CallError, Context, Error, Exit, Nursery, Portal, Sender};
 use serde::{Deserialize, Serialize};
@@ -336,6 +339,134 @@ async fn a_context_with_who_exits_with_3_is_told(case: Case) -> TestResult {
 #[runner::test]
 async fn a_context_with_who_exits_with_0_is_told(case: Case) -> TestResult {
     in_a_context(&case, Death::Exits(0)).await
+}
+
+/// How the channel between the two ends of a stream breaks, in the midst of it.
+#[derive(Clone, Copy, Debug)]
+enum Break {
+    /// Here, in the actor, or in both, for good.
+    Here,
+    There,
+    Both,
+    /// One direction only: what is sent here arrives no more, or what is sent there.
+    Outgoing,
+    Incoming,
+}
+
+/// The descriptor of the channel to an actor is the one that came with it: shut down, nothing goes
+/// through any more, as when what is in between has broken.
+fn shut_down_new(before: &BTreeMap<i32, String>, pid: i32, how: Shutdown) -> io::Result<usize> {
+    let sockets = process::descriptors(pid)?;
+    let new = sockets
+        .into_iter()
+        .filter(|(fd, target)| target.starts_with("socket:") && before.get(fd) != Some(target));
+    let mut count = 0;
+    for (fd, _) in new {
+        if shutdown(fd, how).is_ok() {
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// Breaks its own side of the channel to its parent: every stream socket it has.
+#[runtime::remote]
+async fn break_own_side() -> runtime::Result<usize> {
+    shut_down_new(&BTreeMap::new(), process::own_pid(), Shutdown::Both).map_err(Error::user)
+}
+
+/// Sends back what it is sent.
+#[runtime::context]
+async fn echo(cx: Context<(), u32, u32>) -> runtime::Result<()> {
+    let mut stream = cx.started(()).await?.open_stream()?;
+    while let Some(item) = stream.recv().await? {
+        stream.send(item).await?;
+    }
+    Ok(())
+}
+
+/// The stream is at item `at` when its channel breaks, with the stream closed just before or not.
+async fn a_channel_breaks(how_it_breaks: Break, at: u32, is_closed_before: bool) -> TestResult {
+    let subject = format!("{how_it_breaks:?} at {at}, closed before: {is_closed_before}");
+    let below = process::descendants(process::own_pid());
+    let started = Cell::new(Instant::now());
+    let outcome = runtime::nursery(async |n| {
+        let before = process::descriptors(process::own_pid()).map_err(Error::user)?;
+        let actor = n.actor("mortal").expose::<echo>().expose::<break_own_side>().await?;
+        let here = |how| {
+            let own = process::own_pid();
+            let count = shut_down_new(&before, own, how).map_err(Error::user)?;
+            let is_there = count > 0 || matches!(how_it_breaks, Break::Both);
+            assert!(is_there, "{subject}: no channel was found");
+            Ok::<(), Error>(())
+        };
+        let opened = actor.context::<echo>(()).open(async |cx| {
+            let mut stream = Some(cx.open_stream()?);
+            for item in 0..at {
+                let Some(stream) = &mut stream else { break };
+                stream.send(item).await?;
+                assert_eq!(stream.recv().await?, Some(item));
+            }
+            if is_closed_before {
+                stream = None;
+            }
+            started.set(Instant::now());
+            match how_it_breaks {
+                Break::Here => here(Shutdown::Both)?,
+                Break::Outgoing => here(Shutdown::Write)?,
+                Break::Incoming => here(Shutdown::Read)?,
+                Break::There => drop(actor.call::<break_own_side>(()).await),
+                Break::Both => {
+                    drop(actor.call::<break_own_side>(()).await);
+                    here(Shutdown::Both)?;
+                }
+            }
+            if let Some(stream) = &mut stream {
+                for item in at.. {
+                    stream.send(item).await?;
+                    stream.recv().await?;
+                }
+            }
+            Ok(())
+        });
+        opened.await?;
+        // The channel is of no use any more: who needs it is told so.
+        actor.call::<break_own_side>(()).await?;
+        Ok(())
+    })
+    .await;
+    let took = started.get().elapsed();
+    assert!(took < 2 * SOON, "{subject}: took {took:?}");
+    let error = outcome.expect_err("the channel broke");
+    let is_loss = |leaf: &Error| match leaf {
+        Error::ChannelLost { actor, .. }
+        | Error::ActorDied { actor, .. }
+        | Error::Forced { actor, .. } => actor.name == "mortal",
+        _ => false,
+    };
+    let told = format!("{error:?}");
+    assert!(error.into_leaves().iter().all(is_loss), "{subject}: {told}");
+    assert_eq!(process::descendants(process::own_pid()), below, "{subject}");
+    Ok(())
+}
+
+async fn a_channel_breaks_in_every_way(is_closed_before: bool) -> TestResult {
+    for how in [Break::Here, Break::There, Break::Both, Break::Outgoing, Break::Incoming] {
+        for at in [0, 50] {
+            a_channel_breaks(how, at, is_closed_before).await?;
+        }
+    }
+    Ok(())
+}
+
+#[runner::test]
+async fn a_channel_that_breaks_in_a_stream_ends_the_actor() -> TestResult {
+    a_channel_breaks_in_every_way(false).await
+}
+
+#[runner::test]
+async fn a_channel_that_breaks_after_a_stream_ends_the_actor() -> TestResult {
+    a_channel_breaks_in_every_way(true).await
 }
 
 /// What was never answered was not done: the actor dies in the midst of never yielding.

@@ -19,6 +19,7 @@ mod shape;
 
 mod broadcast;
 mod cancellation;
+mod cluster;
 mod context_streams;
 mod error_types;
 mod every_point;

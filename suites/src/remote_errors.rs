@@ -1,11 +1,15 @@
 //! Errors on their way up: who, by which way, what they were; also when they are several.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use runner::TestResult;
+use runner::{Case, TestResult};
 use runtime::{CallError, Error, Exit, RemoteError};
 
 use crate::actors::{Refused, kill_self, refuse};
+use crate::attempt::root_config;
+use crate::gate::{self, Gate};
 use crate::shape;
 
 runner::marks! { timeout = "20s" }
@@ -207,5 +211,66 @@ async fn two_failures_that_look_alike_are_two() -> TestResult {
         daemon.cancel().await
     })
     .await?;
+    Ok(())
+}
+
+/// What takes its time to clean up before its error is out.
+struct SlowCleanUp(PathBuf);
+
+impl Drop for SlowCleanUp {
+    fn drop(&mut self) {
+        drop(gate::pass_blocking(&self.0));
+    }
+}
+
+/// Is cancelled, and cleans up until the gate opens.
+#[runtime::remote]
+async fn clean_up_slowly(arrival: PathBuf, clean_up: PathBuf) -> runtime::Result<()> {
+    let _slow = SlowCleanUp(clean_up);
+    gate::arrive(&arrival).map_err(Error::user)?;
+    std::future::pending().await
+}
+
+/// Fails; what it started meanwhile is cleaned up slowly, and awaited.
+#[runtime::remote]
+async fn fail_and_wait(arrival: PathBuf, clean_up: PathBuf) -> runtime::Result<()> {
+    runtime::nursery(async |n| {
+        let arguments = (arrival.clone(), clean_up);
+        n.run_in_actor::<clean_up_slowly>("slow", arguments).await?;
+        gate::pass(&arrival).await.map_err(Error::user)?;
+        Err(Error::user(Refused(7)))
+    })
+    .await
+}
+
+/// The error is on its way, and waits for a clean-up, when the cancel comes: it is what comes out.
+#[runner::test]
+fn an_error_that_waits_for_a_clean_up_is_not_turned_into_a_cancel(case: Case) -> TestResult {
+    // Nobody is to be forced while the gate is closed.
+    let patient = Duration::from_secs(10);
+    let mut config = root_config(&case)?;
+    config.timings.ack = patient;
+    config.timings.soft = patient;
+    config.timings.abandon = patient;
+    let outcome = runtime::block_on_root(config, async {
+        let mut arrival = Gate::closed(&case, "arrival").map_err(Error::user)?;
+        let mut clean_up = Gate::closed(&case, "clean-up").map_err(Error::user)?;
+        runtime::nursery(async |n| {
+            let arguments = (arrival.path(), clean_up.path());
+            let one = n.run_in_actor::<fail_and_wait>("one", arguments).await?;
+            arrival.arrived(2).await.map_err(Error::user)?;
+            arrival.open();
+            // It has failed by then: its child is cleaning up.
+            clean_up.arrived(1).await.map_err(Error::user)?;
+            let (cancelled, ()) = tokio::join!(one.cancel(), async {
+                tokio::task::yield_now().await;
+                clean_up.open();
+            });
+            cancelled
+        })
+        .await
+    })?;
+    let error = outcome.expect_err("one has failed");
+    assert_eq!(shape::of(&error), "one:refused-7");
     Ok(())
 }
