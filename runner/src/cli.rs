@@ -57,8 +57,8 @@ too; `t`, or SIGUSR1, shows what everything is doing that runs; Enter shows how 
 Filtersets (-E) know all() none() default() test() binary() binary_id() package() kind() group()
 backend() mark(), matched by =equal ~contained /regex/ #glob, joined by and or not - ( ).
 
-Exit codes: 0 ok, 100 a case failed, 4 no tests, 2 usage, 94 filterset, 96 setup, 101 build,
-102 metadata, 104 listing, 128 + N nothing failed but signal N ended the run.";
+Exit codes: 0 ok, 100 a case failed or the run was cut short, 4 no tests, 2 usage, 94 filterset,
+96 setup, 101 build, 102 metadata, 104 listing.";
 
 /// What to do.
 #[derive(Debug, Subcommand)]

@@ -4,8 +4,7 @@ use std::process::ExitCode;
 
 use runner_core::diagnostic::{Diagnostic, Diagnostics, Style};
 
-/// Exit codes, as nextest numbers them; only a run that was interrupted is told apart from one in
-/// which something failed.
+/// Exit codes, as nextest numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Everything is as it should be.
@@ -20,13 +19,9 @@ pub enum Exit {
     Filterset,
     /// Manifest, backends or machine are not as they must be.
     Setup,
-    /// A case failed, or was not run because a limit of the run was reached.
+    /// A case failed, or the run ended before it was over: by a limit of its own, or because
+    /// somebody asked for that.
     TestFailure,
-    /// Nothing failed, but somebody ended the run before it was over.
-    Interrupted {
-        /// By this signal.
-        signal: i32,
-    },
     /// cargo could not build the suites.
     Build,
     /// cargo could not describe the workspace.
@@ -55,8 +50,6 @@ impl Exit {
             Self::Filterset => 94,
             Self::Setup => 96,
             Self::TestFailure => 100,
-            // As a shell counts what a signal ended.
-            Self::Interrupted { signal } => u8::try_from(128 + signal).unwrap_or(u8::MAX),
             Self::Build => 101,
             Self::Metadata => 102,
             Self::List => 104,

@@ -238,10 +238,8 @@ impl Audience {
     fn exit(&self, not_started: usize, end: RunEnd) -> Exit {
         let is_whole = not_started == 0 && self.tally.interrupted() == 0;
         match end {
-            _ if self.tally.failed() > 0 => Exit::TestFailure,
-            RunEnd::Interrupted { signal } => Exit::Interrupted { signal },
-            RunEnd::ByItself if is_whole => Exit::Success,
-            RunEnd::ByItself => Exit::TestFailure,
+            RunEnd::ByItself if is_whole && self.tally.failed() == 0 => Exit::Success,
+            RunEnd::ByItself | RunEnd::Interrupted => Exit::TestFailure,
         }
     }
 
@@ -272,8 +270,7 @@ impl Faults {
     /// A failed case is worse, everything else is not.
     fn unless(self, exit: Exit) -> Exit {
         match (self, exit) {
-            (Self::None, exit)
-            | (Self::Listing, exit @ (Exit::TestFailure | Exit::Interrupted { .. })) => exit,
+            (Self::None, exit) | (Self::Listing, exit @ Exit::TestFailure) => exit,
             (
                 Self::Listing,
                 Exit::Success

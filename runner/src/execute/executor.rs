@@ -240,7 +240,7 @@ impl<'a> Executor<'a> {
     }
 
     fn on_interrupt(&mut self, signal: i32, now: Instant) {
-        self.end = RunEnd::Interrupted { signal };
+        self.end = RunEnd::Interrupted;
         let answer = match self.plan.stage() {
             Stage::Full | Stage::Draining => Interrupt::Ask,
             Stage::Asked | Stage::Killed | Stage::GivenUp => Interrupt::Kill,

@@ -121,11 +121,8 @@ pub enum RunEnd {
     /// Nothing was left to do, or a limit of the run's own was reached.
     #[default]
     ByItself,
-    /// A signal asked for it; the last one, if there were several.
-    Interrupted {
-        /// Its number.
-        signal: i32,
-    },
+    /// A signal asked for it.
+    Interrupted,
 }
 
 /// The run could not be carried out at all; outcomes of cases are never errors.
