@@ -29,12 +29,13 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
 use nix::sys::stat::fstat;
 
 use clock::Clock;
@@ -68,6 +69,11 @@ const SMALLEST_ROOM_BYTES: usize = 256 << 10;
 /// Room whose pages are kept from attempt to attempt: a first touch of a page costs a captured line
 /// more than all its code.
 const KEPT_BYTES: u64 = 4 << 20;
+/// A reader lets go of the pages it has read whenever they are so many bytes: what it makes of them
+/// takes as much room again.
+const WINDOW_BYTES: u64 = 1 << 20;
+/// No page of any machine we run on is larger.
+const PAGE_BYTES: usize = 64 << 10;
 
 /// Which of the two streams a record was written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,7 +94,7 @@ pub struct Record {
     /// The thread that wrote.
     pub tid: i32,
     /// The label of the thread, else of the process, else the thread's name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Where to.
     pub stream: Stream,
     /// What.
@@ -599,7 +605,7 @@ impl Memory {
     pub fn output(&self) -> Output {
         let cursor = self.header().cursor.load(Ordering::Acquire);
         let oldest = cursor.saturating_sub(self.ring).max(self.head);
-        let mut reader = Reader { memory: self, output: Output::default(), labels: HashMap::new() };
+        let mut reader = Reader::new(self);
         reader.walk(0, self.head.min(cursor), if oldest > self.head { self.head } else { cursor });
         if cursor > self.head {
             let lapped = oldest > self.head;
@@ -743,6 +749,22 @@ impl Memory {
         unsafe { &*self.base.as_ptr().add(self.offset(position)).cast::<AtomicU64>() }
     }
 
+    /// Takes the pages between two positions out of this mapping; what they hold stays in the file,
+    /// and comes back when it is touched.
+    fn let_go(&self, from: u64, until: u64) {
+        let (start, end) = (self.offset(from), self.offset(until));
+        // Around the ring's end: the few pages at its beginning wait for the next window.
+        let end = if start < end { end } else { self.length };
+        let (start, end) = (start.next_multiple_of(PAGE_BYTES), end / PAGE_BYTES * PAGE_BYTES);
+        if start < end {
+            // SAFETY: whole pages inside the mapping, which is shared and of a file: this changes
+            // nothing of what anybody reads there.
+            let _ = unsafe {
+                madvise(self.base.byte_add(start).cast(), end - start, MmapAdvise::MADV_DONTNEED)
+            };
+        }
+    }
+
     fn copy_in(&self, position: u64, bytes: &[u8]) {
         let start = self.offset(position);
         let first = bytes.len().min(self.length - start);
@@ -844,7 +866,9 @@ type Labelled = (i32, Option<i32>);
 struct Reader<'a> {
     memory: &'a Memory,
     output: Output,
-    labels: HashMap<Labelled, String>,
+    /// Of threads, as the kernel knows them: each once, however much it wrote.
+    names: HashMap<[u8; 16], Arc<str>>,
+    labels: HashMap<Labelled, Arc<str>>,
 }
 
 struct RecordHeader {
@@ -854,13 +878,23 @@ struct RecordHeader {
     kind: Kind,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(memory: &'a Memory) -> Self {
+        let (names, labels) = (HashMap::new(), HashMap::new());
+        Self { memory, output: Output::default(), names, labels }
+    }
+
     /// Reads the records that start in `from..until`; of one that goes beyond `whole` only the
     /// part before it is still its own.
     fn walk(&mut self, from: u64, until: u64, whole: u64) {
         let mut position = from;
+        let mut kept = from;
         let mut gap = false;
         while position < until {
+            if position - kept >= WINDOW_BYTES {
+                self.memory.let_go(kept, position);
+                kept = position;
+            }
             match self.header_at(position) {
                 Some(header) => {
                     self.output.torn += u64::from(std::mem::take(&mut gap));
@@ -935,12 +969,13 @@ impl Reader<'_> {
                 return;
             }
         };
-        let name = text_of(&name);
+        let known = self.names.entry(name).or_insert_with(|| text_of(&name).into());
+        let name = Arc::clone(known);
         self.output.records.push(Record { time: header.time, pid, tid, name, stream, bytes });
     }
 
     fn label(&mut self, who: Labelled, bytes: &[u8]) {
-        self.labels.insert(who, String::from_utf8_lossy(bytes).into_owned());
+        self.labels.insert(who, String::from_utf8_lossy(bytes).into());
     }
 
     fn finish(self) -> Output {
@@ -950,7 +985,7 @@ impl Reader<'_> {
                 .get(&(record.pid, Some(record.tid)))
                 .or_else(|| labels.get(&(record.pid, None)));
             if let Some(label) = label {
-                record.name.clone_from(label);
+                record.name = Arc::clone(label);
             }
         }
         output
@@ -1036,7 +1071,7 @@ mod tests {
         assert_eq!(text(&output), b"one\ntwo\n");
         assert_eq!(output.records[1].stream, Stream::Stderr);
         assert_eq!((output.records[0].pid, output.records[0].tid), (7, 8));
-        assert_eq!(output.records[0].name, "worker");
+        assert_eq!(&*output.records[0].name, "worker");
         assert_eq!((output.lost_bytes, output.torn), (0, 0));
     }
 
@@ -1096,8 +1131,8 @@ mod tests {
         let other = Writer { tid: 9, ..WRITER };
         memory.label_thread(&other, "leaf");
         memory.write(&other, Stream::Stdout, b"b");
-        let names: Vec<String> = memory.output().records.into_iter().map(|r| r.name).collect();
-        assert_eq!(names, ["actor", "leaf"]);
+        let names: Vec<Arc<str>> = memory.output().records.into_iter().map(|r| r.name).collect();
+        assert_eq!(names, ["actor", "leaf"].map(Arc::from));
     }
 
     #[test]

@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{self, Write};
 
 use crate::memory::{Output, Record, Stream};
 use crate::protocol::{Hang, Process, ProcessHang, Stack, Thread, Trace, TraceEvent};
@@ -14,30 +15,42 @@ use crate::symbols::{Frame, Symboliser};
 /// Name of the thread that an attempt's body runs on.
 pub const BODY_THREAD: &str = "body";
 
+/// Of one line of output so much is repeated in a hang report, in bytes.
+const REPORTED_LINE_BYTES: usize = 2 << 10;
+
 /// Output line by line, in the order in which lines were begun. Unless all of it is the body's
 /// own, each line says whose it is: `name[pid] | line`. What was lost or torn is said at the end, and
 /// the last words of trace points follow.
 pub fn attributed(output: &Output) -> Vec<u8> {
-    let lines = lines(&output.records);
-    let writers: HashSet<(i32, i32)> = lines.iter().map(|line| (line.pid, line.tid)).collect();
-    let named = writers.len() > 1 || lines.iter().any(|line| line.name != BODY_THREAD);
     let mut text = Vec::new();
-    for line in &lines {
-        if named {
-            line.write_writer(&mut text);
-        }
-        line.write(&mut text);
-    }
-    text.extend_from_slice(losses(output).as_bytes());
-    if !output.last_events.is_empty() {
-        let events = format!("--- last events\n{}", last_events(&output.last_events));
-        text.extend_from_slice(events.as_bytes());
-    }
+    // Writing to memory cannot fail.
+    let _ = write_attributed(output, &mut text);
     text
 }
 
+/// The same, to wherever it is to go: a flood need not be in memory once more.
+///
+/// # Errors
+/// Those of `text`.
+pub fn write_attributed(output: &Output, text: &mut impl Write) -> io::Result<()> {
+    let lines = lines(&output.records);
+    let writers: HashSet<(i32, i32)> = lines.iter().map(|line| (line.pid, line.tid)).collect();
+    let named = writers.len() > 1 || lines.iter().any(|line| line.name != BODY_THREAD);
+    for line in &lines {
+        if named {
+            line.write_writer(text)?;
+        }
+        line.write(text)?;
+    }
+    text.write_all(losses(output).as_bytes())?;
+    if !output.last_events.is_empty() {
+        write!(text, "--- last events\n{}", last_events(&output.last_events))?;
+    }
+    Ok(())
+}
+
 /// The last `count` lines of each writer, `name[pid] | line`, in the order in which the writers
-/// began.
+/// began; of a line that is too long for a report its beginning and end.
 pub fn last_lines(output: &Output, count: usize) -> Vec<u8> {
     let mut writers: Vec<Vec<Line<'_>>> = Vec::new();
     for line in lines(&output.records) {
@@ -51,8 +64,10 @@ pub fn last_lines(output: &Output, count: usize) -> Vec<u8> {
     let mut text = Vec::new();
     for lines in &writers {
         for line in &lines[lines.len().saturating_sub(count)..] {
-            line.write_writer(&mut text);
-            line.write(&mut text);
+            let bytes = excerpt(&line.bytes, REPORTED_LINE_BYTES);
+            let line = Line { bytes, ..*line };
+            // Writing to memory cannot fail.
+            let _ = line.write_writer(&mut text).and_then(|()| line.write(&mut text));
         }
     }
     text
@@ -107,7 +122,8 @@ struct Line<'a> {
     pid: i32,
     tid: i32,
     name: &'a str,
-    bytes: Vec<u8>,
+    /// Where it lies, if one record has all of it.
+    bytes: Cow<'a, [u8]>,
 }
 
 impl Line<'_> {
@@ -115,13 +131,13 @@ impl Line<'_> {
         (self.pid, self.name)
     }
 
-    fn write_writer(&self, text: &mut Vec<u8>) {
-        text.extend_from_slice(format!("{}[{}] | ", self.name, self.pid).as_bytes());
+    fn write_writer(&self, text: &mut impl Write) -> io::Result<()> {
+        write!(text, "{}[{}] | ", self.name, self.pid)
     }
 
-    fn write(&self, text: &mut Vec<u8>) {
-        text.extend_from_slice(&self.bytes);
-        text.push(b'\n');
+    fn write(&self, text: &mut impl Write) -> io::Result<()> {
+        text.write_all(&self.bytes)?;
+        text.write_all(b"\n")
     }
 }
 
@@ -132,14 +148,18 @@ fn lines(records: &[Record]) -> Vec<Line<'_>> {
     for record in records {
         let writer = (record.pid, record.tid, record.stream);
         for piece in record.bytes.split_inclusive(|byte| *byte == b'\n') {
-            let index = *open.entry(writer).or_insert_with(|| {
-                let Record { pid, tid, name, .. } = record;
-                lines.push(Line { pid: *pid, tid: *tid, name, bytes: Vec::new() });
-                lines.len() - 1
-            });
-            lines[index].bytes.extend_from_slice(piece.strip_suffix(b"\n").unwrap_or(piece));
-            if piece.ends_with(b"\n") {
-                open.remove(&writer);
+            let text = piece.strip_suffix(b"\n").unwrap_or(piece);
+            let begun = open.remove(&writer);
+            let index = begun.unwrap_or(lines.len());
+            match begun {
+                Some(index) => lines[index].bytes.to_mut().extend_from_slice(text),
+                None => {
+                    let Record { pid, tid, name, .. } = record;
+                    lines.push(Line { pid: *pid, tid: *tid, name, bytes: text.into() });
+                }
+            }
+            if !piece.ends_with(b"\n") {
+                open.insert(writer, index);
             }
         }
     }
@@ -356,6 +376,15 @@ mod tests {
         let alone = vec![record(1, "body", "x\ny"), record(1, "body", "z\n")];
         assert_eq!(shown(alone), "x\nyz\n");
         assert_eq!(shown(vec![record(1, "actor", "last words\n")]), "actor[5] | last words\n");
+    }
+
+    #[test]
+    fn a_line_without_end_does_not_fill_a_report() {
+        let records = vec![record(1, "a", &"x".repeat(1 << 20))];
+        let text = last_lines(&Output { records, ..Output::default() }, 2);
+        assert!(text.len() < 2 * REPORTED_LINE_BYTES, "{}", text.len());
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("bytes are not shown here"), "{text}");
     }
 
     #[test]

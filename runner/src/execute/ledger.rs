@@ -5,7 +5,8 @@
 //! overlap with attempts instead of delaying them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -211,7 +212,7 @@ impl<'a> Ledger<'a> {
             return None;
         }
         let name = PathBuf::from(format!("{label}.out"));
-        match fs::write(self.run_dir.join(&name), report::attributed(output)) {
+        match write_attributed(&self.run_dir.join(&name), output) {
             Ok(()) => Some(name),
             Err(error) => {
                 self.problems.push(unwritten(&name, &error));
@@ -235,6 +236,12 @@ impl Pending {
     }
 }
 
-fn unwritten(name: &Path, error: &std::io::Error) -> String {
+fn write_attributed(path: &Path, output: &Output) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    report::write_attributed(output, &mut file)?;
+    file.flush()
+}
+
+fn unwritten(name: &Path, error: &io::Error) -> String {
     format!("cannot write {}: {error}", name.display())
 }

@@ -3,15 +3,17 @@
 //! Pure. Reads what std's panic hook prints, and is wrong where a program prints the like for
 //! another reason: it only ever adds words to a failure, never makes or unmakes one.
 
-use runner_core::memory::Output;
+use runner_core::memory::{Output, Record};
 use runner_core::outcome::Outcome;
+
+/// A test ends soon after it panics: what it wrote long before that says nothing.
+const LOOKED_AT_BYTES: usize = 1 << 20;
 
 /// The outcome with the words and the place of the panic that the test died of, if there is one.
 pub fn explained(outcome: Outcome, test: &str, output: &Output) -> Outcome {
     match outcome {
         Outcome::Fail { message, location: None } => {
-            let bytes: Vec<u8> = output.records.iter().flat_map(|it| it.bytes.clone()).collect();
-            match last_panic(&String::from_utf8_lossy(&bytes), test) {
+            match last_panic(&String::from_utf8_lossy(&end_of(output)), test) {
                 Some((location, message)) => Outcome::Fail { message, location: Some(location) },
                 None => Outcome::Fail { message, location: None },
             }
@@ -30,6 +32,19 @@ pub fn explained(outcome: Outcome, test: &str, output: &Output) -> Outcome {
         | Outcome::Interrupted
         | Outcome::RunnerFault { .. } => outcome,
     }
+}
+
+/// The last [`LOOKED_AT_BYTES`] of it, and what is before them in the same record.
+fn end_of(output: &Output) -> Vec<u8> {
+    let mut length = 0;
+    let is_wanted = |record: &&Record| {
+        let wanted = length < LOOKED_AT_BYTES;
+        length += record.bytes.len();
+        wanted
+    };
+    let count = output.records.iter().rev().take_while(is_wanted).count();
+    let end = &output.records[output.records.len() - count..];
+    end.iter().flat_map(|record| &record.bytes).copied().collect()
 }
 
 /// Place and message of the last panic of the test's own thread, else of any. Earlier ones were
