@@ -112,6 +112,11 @@ pub enum Fact {
         /// Whether another try may help.
         fault: StartFault,
     },
+    /// Somebody debugs the slot's attempt: its clocks stand still.
+    Debugged {
+        /// Which.
+        slot: usize,
+    },
     /// The slot's attempt is over, and nothing of it is left.
     Ended {
         /// Which.
@@ -348,6 +353,7 @@ impl Plan {
         match fact {
             Fact::Opened { slot } => self.on_opened(slot, &mut actions),
             Fact::Unopened { slot, fault } => self.on_unopened(slot, fault, now, &mut actions),
+            Fact::Debugged { slot } => self.on_debugged(slot, now),
             Fact::Ended { slot, ending, supervisor } => {
                 self.on_ended(slot, ending, supervisor, now, &mut actions);
             }
@@ -507,6 +513,21 @@ impl Plan {
             Afterwards::Gone => Slot::Vacant,
         };
         self.conclude(case, ending, retry, now, actions);
+    }
+
+    /// A supervisor that says so is not silent: it has all its time again from here on, unless its
+    /// attempt was asked to end, which no debugger holds up.
+    fn on_debugged(&mut self, slot: usize, now: Instant) {
+        match (self.stage, self.slots[slot]) {
+            (Stage::Full | Stage::Draining, Slot::Running { case, .. }) => {
+                self.slots[slot] = self.running(case, now);
+            }
+            (Stage::Asked | Stage::Killed | Stage::GivenUp, _)
+            | (
+                Stage::Full | Stage::Draining,
+                Slot::Vacant | Slot::Opening { .. } | Slot::Ready { .. } | Slot::Clearing { .. },
+            ) => {}
+        }
     }
 
     /// The case is not done with before nothing of its attempt is left: it must not meet itself.
@@ -759,10 +780,14 @@ impl Plan {
 
     fn start(&mut self, slot: usize, case: usize, now: Instant, actions: &mut Vec<Action>) {
         self.queue.remove(self.lane(case), self.candidate(case));
-        let limit = self.jobs[case].limit.saturating_add(self.bounds.silence);
-        let until = after(now, limit);
-        self.slots[slot] = Slot::Running { case, until };
+        self.slots[slot] = self.running(case, now);
         actions.push(Action::Start { slot, case, turn: self.turns[case] });
+    }
+
+    /// An attempt that has all its time before it.
+    fn running(&self, case: usize, now: Instant) -> Slot {
+        let limit = self.jobs[case].limit.saturating_add(self.bounds.silence);
+        Slot::Running { case, until: after(now, limit) }
     }
 
     fn open(&mut self, slot: usize, case: usize, now: Instant, actions: &mut Vec<Action>) {

@@ -21,7 +21,7 @@ use crate::test::{ModuleMarks, Test};
 mod stack;
 
 /// Version of everything in this module; both ends must have the same.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// Longest frame either end accepts, in bytes. Hang facts are the largest thing that is sent.
 pub const FRAME_LIMIT_BYTES: u32 = 64 << 20;
@@ -149,6 +149,9 @@ pub enum FromSupervisor {
         /// What happened, for a person.
         message: String,
     },
+    /// Somebody debugs the attempt: its clocks stand still, and this comes every half second. Whoever
+    /// plays the runner takes it for a sign of life.
+    Debugged,
     /// Every process of the attempt is stopped.
     Paused,
     /// What the running attempt was doing when [`ToSupervisor::Inspect`] came.

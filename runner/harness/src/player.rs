@@ -346,6 +346,7 @@ impl Client {
                 return Err(ProtocolError::Version { theirs: protocol });
             }
             FromSupervisor::Slow { .. }
+            | FromSupervisor::Debugged
             | FromSupervisor::Finished(_)
             | FromSupervisor::Paused
             | FromSupervisor::Inspected(_)
@@ -377,6 +378,8 @@ impl Client {
                 FromSupervisor::Inspected(hang) => on_meanwhile(Meanwhile::Inspected(hang)),
                 // nextest and libtest have slow lines of their own.
                 FromSupervisor::Slow { .. } => {}
+                // The next read has the whole time again.
+                FromSupervisor::Debugged => {}
                 FromSupervisor::Hello { protocol } => {
                     return Err(ProtocolError::Version { theirs: protocol });
                 }

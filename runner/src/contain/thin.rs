@@ -136,6 +136,7 @@ impl<'a> Thin<'a> {
                 return Err(ProtocolError::Version { theirs: protocol });
             }
             FromSupervisor::Slow { .. }
+            | FromSupervisor::Debugged
             | FromSupervisor::Finished(_)
             | FromSupervisor::Fault { .. }
             | FromSupervisor::Paused
@@ -285,7 +286,7 @@ impl<'a> Thin<'a> {
                 // Asked for, or because the terminal stopped it.
                 FromSupervisor::Paused => self.stop(),
                 FromSupervisor::Inspected(hang) => self.report(&hang),
-                FromSupervisor::Slow { .. } => {}
+                FromSupervisor::Slow { .. } | FromSupervisor::Debugged => {}
                 FromSupervisor::Hello { protocol } => {
                     return Err(ProtocolError::Version { theirs: protocol });
                 }

@@ -356,6 +356,7 @@ impl<'a> Executor<'a> {
                 Ok(())
             }
             FromSupervisor::Slow { .. }
+            | FromSupervisor::Debugged
             | FromSupervisor::Finished(_)
             | FromSupervisor::Paused
             | FromSupervisor::Inspected(_) => {
@@ -378,6 +379,7 @@ impl<'a> Executor<'a> {
             (FromSupervisor::Fault { message }, _) => {
                 self.crew.condemn(id, format!("gave up: {message}"), now);
             }
+            (FromSupervisor::Debugged, _) => self.step(Fact::Debugged { slot }, now),
             (FromSupervisor::Paused, _) => self.on_paused(id, now),
             (FromSupervisor::Inspected(hang), _) => self.on_inspected(slot, *hang, now),
             (

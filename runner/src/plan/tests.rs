@@ -195,6 +195,27 @@ fn a_silent_supervisor_is_given_up_and_the_slot_goes_on_with_a_new_one() {
 }
 
 #[test]
+fn whose_attempt_is_debugged_is_not_silent() {
+    let (mut plan, _, now) = begin(&[0], 1, None);
+    plan.step(Fact::Opened { slot: 0 }, now);
+    let late = now + 5 * SECOND + SILENCE;
+    assert_eq!(plan.step(Fact::Debugged { slot: 0 }, late), []);
+    assert_eq!(plan.step(Fact::Clock, now + 10 * SECOND + SILENCE), []);
+    let silent = late + 10 * SECOND + SILENCE;
+    assert_eq!(plan.step(Fact::Clock, silent), [Action::GiveUp { slot: 0 }]);
+}
+
+#[test]
+fn a_debugger_does_not_hold_up_an_interrupt() {
+    let (mut plan, _, now) = begin(&[0], 1, None);
+    plan.step(Fact::Opened { slot: 0 }, now);
+    assert_eq!(plan.step(Fact::Interrupted, now), [Action::Ask { slot: 0 }]);
+    let clock = plan.next_clock();
+    plan.step(Fact::Debugged { slot: 0 }, now + SECOND);
+    assert_eq!(plan.next_clock(), clock);
+}
+
+#[test]
 fn a_lost_supervisor_counts_as_one_failure() {
     let (mut plan, _, now) = begin(&[0, 0], 1, Some(1));
     plan.step(Fact::Opened { slot: 0 }, now);

@@ -49,6 +49,8 @@ enum Stage {
 pub(crate) enum Action {
     /// Tell whoever plays the runner that it is slow.
     TellSlow,
+    /// Tell whoever plays the runner that somebody debugs it, and that no deadline comes.
+    TellDebugged,
     /// Find out who traces the attempt's processes, and answer with [`Input::Traced`].
     LookForDebugger,
     /// Take the facts of all processes and claim the deadline.
@@ -242,7 +244,11 @@ impl Life {
 
     fn traced(&mut self, tracer: Tracer, now: Instant) -> Vec<Action> {
         match (self.stage, tracer) {
-            (Stage::Running, Tracer::Foreign) => self.hold(Hold::Debugger, now),
+            (Stage::Running, Tracer::Foreign) => {
+                let mut actions = self.hold(Hold::Debugger, now);
+                actions.push(Action::TellDebugged);
+                actions
+            }
             (_, Tracer::None) | (_, Tracer::Foreign) => {
                 let mut actions = self.release(Hold::Debugger, now);
                 let time = self.clock.time(now);
@@ -537,11 +543,11 @@ mod tests {
         let (mut life, now) = life();
         let at = now + SECOND;
         assert_eq!(life.step(LOOK, at), [Action::LookForDebugger]);
-        assert_eq!(life.step(DEBUGGED, at), [Action::StopClock]);
+        assert_eq!(life.step(DEBUGGED, at), [Action::StopClock, Action::TellDebugged]);
         assert_eq!(life.next_look(at), Some(at + DEBUGGER_LOOK));
         let late = now + 100 * SECOND;
         assert_eq!(life.step(LOOK, late), [Action::LookForDebugger]);
-        assert_eq!(life.step(DEBUGGED, late), []);
+        assert_eq!(life.step(DEBUGGED, late), [Action::TellDebugged]);
         assert_eq!(life.step(UNTRACED, late), [Action::ContinueClock]);
         assert_eq!(life.elapsed(late), SECOND);
         expired(&mut life, late + 9 * SECOND);
@@ -552,7 +558,7 @@ mod tests {
         let (mut life, now) = life();
         let at = now + 10 * SECOND;
         assert_eq!(life.step(LOOK, at), [Action::LookForDebugger]);
-        assert_eq!(life.step(DEBUGGED, at), [Action::StopClock]);
+        assert_eq!(life.step(DEBUGGED, at), [Action::StopClock, Action::TellDebugged]);
         let gone = at + 60 * SECOND;
         assert_eq!(life.step(UNTRACED, gone), [Action::ContinueClock, Action::Expire]);
     }

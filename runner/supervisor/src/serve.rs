@@ -446,6 +446,7 @@ impl<F: FirstProcess> Supervisor<F> {
                 let elapsed = running.life.elapsed(Instant::now());
                 self.say(&FromSupervisor::Slow { elapsed });
             }
+            Action::TellDebugged => self.say(&FromSupervisor::Debugged),
             Action::Expire => {
                 running.hang_facts = Some(hang::facts(&self.shared));
                 self.memory.expire();

@@ -104,9 +104,12 @@ impl Bench {
 
     /// Waits for the end of the attempt.
     pub(crate) fn facts(&mut self) -> Facts {
-        match self.hear() {
-            FromSupervisor::Finished(facts) => *facts,
-            other => panic!("not the end: {other:?}"),
+        loop {
+            match self.hear() {
+                FromSupervisor::Finished(facts) => return *facts,
+                FromSupervisor::Debugged => {}
+                other => panic!("not the end: {other:?}"),
+            }
         }
     }
 

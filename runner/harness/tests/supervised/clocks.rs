@@ -68,6 +68,7 @@ fn debugger() {
     let case = Pid::from_raw(process::children(bench.pid())[0]);
     ptrace::seize(case, ptrace::Options::empty()).expect("a process of our own");
     stays_so_beyond_the_deadline(|| process::tracer(case.as_raw()).is_some());
+    assert_eq!(bench.hear(), FromSupervisor::Debugged);
     ptrace::interrupt(case).expect("our tracee");
     let flags = nix::sys::wait::WaitPidFlag::__WALL;
     nix::sys::wait::waitpid(case, Some(flags)).expect("it stops");
