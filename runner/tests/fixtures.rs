@@ -107,6 +107,16 @@ fn an_interrupt_is_answered_and_a_second_one_ends_it() {
 }
 
 #[test]
+fn a_run_that_was_ended_before_anything_failed_is_no_success() {
+    let mut runner = Running::start(&["hangs::sleeps_for_ever"]);
+    runner.wait_for("hangs::sleeps_for_ever");
+    runner.signal(Signal::SIGINT);
+    let run = runner.wait();
+    assert_eq!(run.code, 100, "{}", run.text);
+    assert!(run.text.contains("1 case run: 0 passed, 1 interrupted"), "{}", run.text);
+}
+
+#[test]
 fn a_killed_runner_takes_everything_along() {
     for case in [
         "leaves::a_setsid_daemon",

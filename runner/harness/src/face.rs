@@ -215,6 +215,7 @@ fn failure_text(
         let _ = writeln!(text, "--- output of {}", case.id);
         text.push_str(&String::from_utf8_lossy(&report::excerpt(&output, SHOWN_BYTES)));
     }
-    let _ = write!(text, "       again: cargo run -p runner -- {}", case.id);
+    let seed = played.seed.map(|seed| format!("--seed {seed} ")).unwrap_or_default();
+    let _ = write!(text, "{:>12} cargo run -p runner -- {seed}{}", "again:", case.id);
     text
 }

@@ -68,6 +68,8 @@ pub(crate) struct Played {
     pub(crate) outcome: Outcome,
     pub(crate) facts: Option<Facts>,
     pub(crate) output: Output,
+    /// What its attempt had, if there was one.
+    pub(crate) seed: Option<u64>,
 }
 
 /// Room for the output of one attempt, in bytes.
@@ -123,6 +125,7 @@ impl Player {
         }
         client.memory.reset();
         let attempt = self.attempt(case, client.slot);
+        let seed = Some(attempt.seed);
         let played = self.run(&mut client, attempt);
         match played {
             Ok(facts) => {
@@ -135,14 +138,14 @@ impl Player {
                     // What it could not end may write into its memory for ever.
                     self.replace(client);
                 }
-                Played { outcome, facts: Some(facts), output }
+                Played { outcome, facts: Some(facts), output, seed }
             }
             Err(error) => {
                 let output = client.memory.output();
                 let message = format!("its supervisor (pid {}) {error}", client.pid);
                 self.bury(client.pid);
                 self.replace(client);
-                Played { outcome: Outcome::RunnerFault { message }, facts: None, output }
+                Played { outcome: Outcome::RunnerFault { message }, facts: None, output, seed }
             }
         }
     }
@@ -404,7 +407,7 @@ impl Played {
     }
 
     fn without_facts(outcome: Outcome) -> Self {
-        Self { outcome, facts: None, output: Output::default() }
+        Self { outcome, facts: None, output: Output::default(), seed: None }
     }
 }
 

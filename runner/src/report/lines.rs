@@ -54,12 +54,15 @@ pub struct Lines {
     to_run: Option<usize>,
     suites: usize,
     stress: Option<Stress>,
+    /// What is to be said of the machine, once a deadline has passed.
+    headroom: Option<String>,
 }
 
 impl Lines {
     /// Nothing has happened yet.
     pub fn new(told: Told, context: Context) -> Self {
-        Self { told, context, tally: Tally::default(), to_run: None, suites: 1, stress: None }
+        let (tally, to_run, suites) = (Tally::default(), None, 1);
+        Self { told, context, tally, to_run, suites, stress: None, headroom: None }
     }
 
     /// What has been counted so far.
@@ -115,13 +118,8 @@ impl Lines {
             }
             Event::AttemptFinished(finished) => self.finished(finished, out),
             Event::ScaleProposed { percent, reasons } => {
-                let scale = f64::from(*percent) / 100.0;
-                let text = format!(
-                    "{}: deadlines may be too short for this machine; \
-                     `--timeout-scale {scale}` would make up for that",
-                    reasons.join(", ")
-                );
-                status(out, ODD, "Headroom", text)
+                self.headroom = Some(headroom(*percent, reasons));
+                Ok(())
             }
             Event::RetryForgone { case, round } => {
                 let name = self.name(case, *round);
@@ -179,6 +177,11 @@ impl Lines {
         );
         status(out, of(finished), &word(finished), text)?;
         self.detail(finished, out)?;
+        if finished.outcome == Outcome::Timeout
+            && let Some(text) = self.headroom.take()
+        {
+            status(out, ODD, "Headroom", text)?;
+        }
         match (finished.standing(), finished.retry) {
             (Standing::Bad, None) => self.again(&finished.again, out),
             (_, Some(wait)) => indented(out, format!("to be tried again{}", after(wait))),
@@ -269,6 +272,13 @@ impl Lines {
         }
         name
     }
+}
+
+/// Of the reasons the worst: the others are in the log.
+fn headroom(percent: u32, reasons: &[String]) -> String {
+    let scale = f64::from(percent) / 100.0;
+    let reason = reasons.first().map_or("this machine is slow", String::as_str);
+    format!("{reason}; with `--timeout-scale {scale}` deadlines have room")
 }
 
 /// `PASS`; `TRY 1 FAIL` where there may be another; `FLAKY 2/3` where that was the good one.

@@ -311,13 +311,20 @@ fn a_run_that_ends_by_its_own_limits_says_which() {
 }
 
 #[test]
-fn a_lack_of_time_is_told_with_what_would_make_up_for_it() {
-    let reasons = vec!["2ms of work took 9.0 ms".to_owned(), "a thread costs 1.0 ms".to_owned()];
-    let event = Event::ScaleProposed { percent: 450, reasons };
-    let text = shown_in(PathBuf::from("x"), Told::Notable, &[event]);
-    let expected = "    Headroom 2ms of work took 9.0 ms, a thread costs 1.0 ms: deadlines may be \
-                    too short for this machine; `--timeout-scale 4.5` would make up for that\n";
-    assert_eq!(text, expected);
+fn a_lack_of_time_is_told_once_where_a_deadline_has_passed() {
+    let reasons = vec!["2ms of work took 5.0 ms".to_owned(), "and more".to_owned()];
+    let proposed = Event::ScaleProposed { percent: 250, reasons };
+    let ends = [end("a::b", "exec", failure()), end("a::b", "fork", Outcome::Timeout)];
+    let expected = "    Headroom 2ms of work took 5.0 ms; with `--timeout-scale 2.5` deadlines \
+                    have room";
+    let headroom = |events: &[Event]| -> Vec<String> {
+        let text = shown(events.to_vec());
+        text.lines().filter(|line| line.contains("Headroom")).map(str::to_owned).collect()
+    };
+    let [failed, timed_out] = ends;
+    assert_eq!(headroom(&[started(2, 1), proposed.clone(), failed]), Vec::<String>::new());
+    let twice = [started(2, 1), proposed, timed_out.clone(), timed_out];
+    assert_eq!(headroom(&twice), [expected]);
 }
 
 #[test]

@@ -48,3 +48,15 @@ fn a_look_is_answered_on_stderr_and_the_case_goes_on() {
     assert_eq!(text.matches(&format!("hang report: {HANGS}")).count(), 2, "{text}");
     assert!(text.contains("TIMEOUT"), "{text}");
 }
+
+#[test]
+fn the_line_that_runs_a_failure_again_has_its_seed() {
+    let case = "prints::broken_utf8_and_no_newline::plain";
+    let (code, text) = Started::new(look_alike().args(["--exact", case])).end();
+    assert_eq!(code, 101, "{text}");
+    let line = text.lines().find(|line| line.trim_start().starts_with("again: "));
+    let words: Vec<&str> = line.unwrap_or_else(|| panic!("{text}")).split_whitespace().collect();
+    let [.., "--seed", seed, again] = words[..] else { panic!("{words:?}") };
+    assert!(seed.parse::<u64>().is_ok(), "{seed}");
+    assert_eq!(again, case);
+}
