@@ -28,20 +28,20 @@ use crate::watch::watch;
 /// For the process of an actor, once. A thread's process belongs to another actor.
 pub(super) fn ignore_in_process(backend: Backend) {
     if backend.is_process() {
-        set(SigHandler::Handler(do_nothing));
+        handle(SigHandler::Handler(do_nothing));
     }
 }
 
 /// For an actor whose parent is gone.
 pub(super) fn restore_in_process(this: &ThisActor) {
     match &this.origin {
-        Origin::Child { backend, .. } if backend.is_process() => drop(set(SigHandler::SigDfl)),
+        Origin::Child { backend, .. } if backend.is_process() => drop(handle(SigHandler::SigDfl)),
         Origin::Child { .. } | Origin::Root => {}
     }
 }
 
 /// Has the root of this process interrupted, as Ctrl-C does: the first call cancels its tree, the second kills it. From any thread;
-/// for programs that take SIGINT themselves, or have no terminal. Does nothing while there is no root.
+/// for programs that take SIGINT themselves, or have no terminal. Does nothing in a process without a root, as that of an actor is.
 pub fn interrupt() {
     ring();
 }
@@ -79,12 +79,13 @@ impl Interrupts {
         SIGNALS.store(0, Ordering::Relaxed);
         LISTENER.store(getpid().as_raw(), Ordering::Relaxed);
         BELL.store(bell.as_raw_fd(), Ordering::Release);
-        let signal = match set(SigHandler::Handler(on_signal)) {
-            None | Some(SigHandler::SigDfl) => Handled::Here,
-            Some(other) => {
-                set(other);
+        let signal = match handle(SigHandler::Handler(on_signal)) {
+            Some(before) if !matches!(before.handler(), SigHandler::SigDfl) => {
+                // As it was: with its mask and flags.
+                set(&before);
                 Handled::Elsewhere
             }
+            Some(_) | None => Handled::Here,
         };
         Ok(Interrupts { bell: watch(bell, Interest::READABLE)?, signal })
     }
@@ -107,7 +108,7 @@ impl Interrupts {
 impl Drop for Interrupts {
     fn drop(&mut self) {
         if self.signal == Handled::Here {
-            set(SigHandler::SigDfl);
+            handle(SigHandler::SigDfl);
         }
         // The descriptor is closed after this; a handler that has read it just now rings nobody.
         BELL.store(-1, Ordering::Release);
@@ -117,20 +118,29 @@ impl Drop for Interrupts {
 extern "C" fn do_nothing(_signal: i32) {}
 
 extern "C" fn on_signal(_signal: i32) {
-    if LISTENER.load(Ordering::Relaxed) != getpid().as_raw() {
+    if !is_listening_here() {
         return;
     }
     if SIGNALS.fetch_add(1, Ordering::Relaxed) < HEARD {
         ring();
     } else {
-        set(SigHandler::SigDfl);
+        handle(SigHandler::SigDfl);
         // Comes when this handler has returned.
         let _raised = nix::sys::signal::raise(Signal::SIGINT);
     }
 }
 
+/// Whether the root that listens is of this process: a fork has the number of its bell, and perhaps something else there.
+/// Async-signal-safe.
+fn is_listening_here() -> bool {
+    LISTENER.load(Ordering::Relaxed) == getpid().as_raw()
+}
+
 /// Async-signal-safe.
 fn ring() {
+    if !is_listening_here() {
+        return;
+    }
     let errno = nix::errno::Errno::last_raw();
     let bell = BELL.load(Ordering::Acquire);
     if bell >= 0 {
@@ -142,12 +152,15 @@ fn ring() {
     nix::errno::Errno::set_raw(errno);
 }
 
+fn handle(handler: SigHandler) -> Option<SigAction> {
+    set(&SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty()))
+}
+
 /// What was set before; `None` if it could not be set.
-fn set(handler: SigHandler) -> Option<SigHandler> {
-    let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+fn set(action: &SigAction) -> Option<SigAction> {
     // SAFETY: the handlers of this file touch atomics and make calls that are async-signal-safe, so they may run at any
     // instruction of any thread; any other is one that was installed before.
-    let before = unsafe { sigaction(Signal::SIGINT, &action) };
+    let before = unsafe { sigaction(Signal::SIGINT, action) };
     debug_assert!(before.is_ok(), "SIGINT can be handled");
-    before.ok().map(|before| before.handler())
+    before.ok()
 }

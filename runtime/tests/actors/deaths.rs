@@ -1,5 +1,6 @@
 //! Deaths: whatever waits for an actor that dies is told how, soon.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill, raise};
@@ -7,6 +8,7 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::Pid;
 use runtime::{CallError, Error, Exit, Nursery, nursery};
 
+use crate::gate::{self, Gate};
 use crate::{Need, PATIENT};
 
 crate::cases![
@@ -19,6 +21,9 @@ crate::cases![
         what_an_actor_leaves_behind_when_killed_is_killed,
         an_interrupt_does_not_end_an_actor_that_has_a_parent,
         an_actor_that_sends_garbage_loses_its_channel,
+        an_interrupt_ends_an_orphan,
+        an_interrupt_by_call_in_the_process_of_an_actor_is_nothing,
+        one_that_dies_while_it_is_torn_down_is_told_so,
     ],
     None => [an_actor_that_ended_tells_later_callers],
 ];
@@ -33,9 +38,14 @@ async fn leave(code: i32) {
     std::process::exit(code);
 }
 
-/// Writes what is no message into every socket of this process; one of them is the channel.
 #[runtime::remote]
 async fn babble() {
+    write_garbage();
+    std::future::pending::<()>().await;
+}
+
+/// Writes what is no message into every socket of this process; one of them is the channel.
+fn write_garbage() {
     for entry in std::fs::read_dir("/proc/self/fd").expect("a list of descriptors").flatten() {
         let is_socket = std::fs::read_link(entry.path())
             .is_ok_and(|target| target.to_string_lossy().starts_with("socket"));
@@ -44,7 +54,59 @@ async fn babble() {
             send(fd, &[0xff; 64], MsgFlags::MSG_NOSIGNAL).expect("a connected socket");
         }
     }
-    std::future::pending::<()>().await;
+}
+
+/// Loses its parent, and would not end by itself.
+struct Orphan {
+    gate: PathBuf,
+}
+
+#[runtime::actor]
+impl Orphan {
+    fn new(gate: PathBuf) -> Orphan {
+        Orphan { gate }
+    }
+
+    async fn pid(&self) -> u32 {
+        std::process::id()
+    }
+
+    async fn lose_its_parent(&self) {
+        write_garbage();
+    }
+}
+
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        gate::pass(self.gate.clone());
+    }
+}
+
+/// Dies when it is told to end, with one below it.
+struct Frail {
+    _nursery: Nursery,
+}
+
+#[runtime::actor]
+impl Frail {
+    async fn new() -> runtime::Result<Frail> {
+        let nursery = Nursery::open()?;
+        nursery.actor("below").await?;
+        Ok(Frail { _nursery: nursery })
+    }
+
+    async fn never(&self) {}
+}
+
+impl Drop for Frail {
+    fn drop(&mut self) {
+        raise(Signal::SIGKILL).expect("a signal to oneself");
+    }
+}
+
+#[runtime::remote]
+async fn interrupt_here() {
+    runtime::interrupt();
 }
 
 #[runtime::remote]
@@ -175,6 +237,44 @@ async fn an_interrupt_does_not_end_an_actor_that_has_a_parent() -> runtime::Resu
         actor.cancel().await
     })
     .await
+}
+
+async fn an_interrupt_ends_an_orphan() -> runtime::Result<()> {
+    let mut exit = None;
+    let ended: runtime::Result<()> = nursery(async |n| {
+        let gate = Gate::closed();
+        let orphan = n.start::<Orphan>("orphan").with((gate.path(),)).await?;
+        let pid = orphan.pid().await?;
+        orphan.lose_its_parent().await.expect_err("what comes with the answer is garbage");
+        let _closed = gate.wait_for(1).await;
+        signal(pid, Signal::SIGINT);
+        exit = orphan.wait_ended().await;
+        Ok(())
+    })
+    .await;
+    assert!(matches!(ended, Err(Error::ChannelLost { .. })), "{ended:?}");
+    assert_eq!(exit, Some(Exit::Signal(2)));
+    Ok(())
+}
+
+async fn an_interrupt_by_call_in_the_process_of_an_actor_is_nothing() -> runtime::Result<()> {
+    nursery(async |n| {
+        let actor = n.actor("actor").expose::<interrupt_here>().await?;
+        actor.call::<interrupt_here>(()).await?;
+        actor.call::<interrupt_here>(()).await?;
+        actor.cancel().await
+    })
+    .await
+}
+
+async fn one_that_dies_while_it_is_torn_down_is_told_so() -> runtime::Result<()> {
+    let n = Nursery::open()?;
+    let frail = n.start::<Frail>("frail").await?;
+    frail.cancel().await?;
+    assert_eq!(frail.teardown().map(|teardown| teardown.is_forced()), Some(false));
+    // That the one below is gone too is looked at after every case.
+    assert_eq!(exit_in(n.join().await.expect_err("it died")), Exit::Signal(9));
+    Ok(())
 }
 
 async fn an_actor_that_ended_tells_later_callers() -> runtime::Result<()> {

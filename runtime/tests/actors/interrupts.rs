@@ -1,8 +1,9 @@
 //! Interrupts: the first cancels the tree, the second kills it; and what a root does about SIGINT, seen from outside.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
@@ -26,6 +27,12 @@ pub(crate) fn trials() -> Vec<Trial> {
                 }),
                 Trial::test(format!("{backend}::a_call_interrupts_like_a_signal"), move || {
                     is_called(backend)
+                }),
+                Trial::test(format!("{backend}::the_third_interrupt_is_the_signals"), move || {
+                    ends_by_the_third(backend)
+                }),
+                Trial::test(format!("{backend}::an_interrupted_main_says_so"), move || {
+                    ends_main(backend)
                 }),
             ]
         })
@@ -60,7 +67,7 @@ impl Drop for Cut {
     }
 }
 
-/// The programs' bodies: `cancel`, `kill` and `call`.
+/// The programs' bodies: `cancel`, `kill`, `call` and `deaf`.
 pub(crate) async fn live() -> runtime::Result<()> {
     let (which, notes) = (argument(3), PathBuf::from(argument(4)));
     let kept = Nursery::open()?;
@@ -79,9 +86,31 @@ pub(crate) async fn live() -> runtime::Result<()> {
             ringing.expect("a thread").join().expect("it returns");
         }
         println!("standing");
+        if which == "deaf" {
+            loop {
+                std::thread::park();
+            }
+        }
         std::future::pending().await
     })
     .await
+}
+
+/// A program whose `main` is the attribute's.
+pub(crate) mod whole {
+    #[runtime::main]
+    async fn main() -> runtime::Result<()> {
+        runtime::nursery(async |n| {
+            n.actor("daemon").await?;
+            println!("standing");
+            std::future::pending().await
+        })
+        .await
+    }
+
+    pub(crate) fn run() -> std::process::ExitCode {
+        main()
+    }
 }
 
 fn argument(at: usize) -> String {
@@ -95,12 +124,12 @@ struct Program {
 
 impl Program {
     fn start(backend: Backend, which: &str, notes: &PathBuf) -> Result<Program, Failed> {
-        let mut root = Command::new(std::env::current_exe()?)
-            .args(["--interrupted", backend.name(), which])
-            .arg(notes)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        Program::run(command.args(["--interrupted", backend.name(), which]).arg(notes))
+    }
+
+    fn run(command: &mut Command) -> Result<Program, Failed> {
+        let mut root = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let said = BufReader::new(root.stdout.take().ok_or("no pipe")?);
         Ok(Program { root, said })
     }
@@ -117,10 +146,14 @@ impl Program {
     }
 
     /// Waits for its end, and for that of all that holds the pipe.
-    fn end(mut self) -> Result<Option<i32>, Failed> {
+    fn end(self) -> Result<Option<i32>, Failed> {
+        Ok(self.status()?.code())
+    }
+
+    fn status(mut self) -> Result<ExitStatus, Failed> {
         let status = self.root.wait()?;
         self.said.read_to_string(&mut String::new())?;
-        Ok(status.code())
+        Ok(status)
     }
 }
 
@@ -155,5 +188,29 @@ fn is_called(backend: Backend) -> Result<(), Failed> {
     let program = Program::start(backend, "call", &notes)?;
     assert_eq!(program.end()?, Some(i32::from(INTERRUPTED)));
     assert_eq!(said(notes), "released\n");
+    Ok(())
+}
+
+/// One that reads none of them: more than three may be sent before three have come, but fewer are not enough.
+fn ends_by_the_third(backend: Backend) -> Result<(), Failed> {
+    let mut program = Program::start(backend, "deaf", &notes())?;
+    program.hear("standing\n")?;
+    let mut sent = 0;
+    while program.root.try_wait()?.is_none() {
+        program.interrupt();
+        sent += 1;
+        std::thread::yield_now();
+    }
+    assert!(sent >= 3, "{sent}");
+    assert_eq!(program.status()?.signal(), Some(Signal::SIGINT as i32));
+    Ok(())
+}
+
+fn ends_main(backend: Backend) -> Result<(), Failed> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let mut program = Program::run(command.arg("--whole").env("RUNTIME_BACKEND", backend.name()))?;
+    program.hear("standing\n")?;
+    program.interrupt();
+    assert_eq!(program.end()?, Some(i32::from(INTERRUPTED)));
     Ok(())
 }

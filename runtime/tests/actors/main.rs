@@ -98,6 +98,7 @@ fn main() -> ExitCode {
         ["--interrupted", backend, ..] => {
             run(backend, interrupts::LONG, || Box::pin(interrupts::live()))
         }
+        ["--whole"] => interrupts::whole::run(),
         ["--alone", way] => run_alone(way),
         ["--logged", backend] => run(backend, logs::TIMINGS, || Box::pin(logs::live())),
         ["--failing", backend] => run(backend, PATIENT, || Box::pin(backtraces::fail())),
