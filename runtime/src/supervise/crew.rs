@@ -133,7 +133,12 @@ impl Crew {
         loop {
             while let Some(action) = self.plan.next() {
                 match action {
-                    Action::Start { key, incarnation } => self.start(key, incarnation),
+                    Action::Start { key, incarnation } => {
+                        self.start(key, incarnation);
+                        // Starts that fail at once, again and again, are to cost the actor's other tasks nothing, nor an order.
+                        tokio::task::yield_now().await;
+                        self.heed_order().await;
+                    }
                     Action::Stop(key) => self.stop(key),
                     Action::End(verdict) => return self.end(verdict),
                 }
@@ -145,6 +150,14 @@ impl Crew {
                 Event::Ordered(order) => self.on_ordered(order),
                 Event::Asked(request) => self.on_asked(request),
             }
+        }
+    }
+
+    async fn heed_order(&mut self) {
+        if let Poll::Ready(order) =
+            poll_fn(|cx| Poll::Ready(self.membership.bond.poll_order(cx))).await
+        {
+            self.on_ordered(order);
         }
     }
 
@@ -228,8 +241,10 @@ impl Crew {
         let Some(life) = &mut member.life else { return };
         match answer {
             Ok(()) => {
-                member.post.hold(&life.line);
-                self.plan.on_started(key);
+                // What is called while it is being stopped waits for its next life.
+                if self.plan.on_started(key) {
+                    member.post.hold(&life.line);
+                }
                 if let Some(answer) = member.start_answer.take() {
                     let _heard = answer.send(Ok(()));
                 }

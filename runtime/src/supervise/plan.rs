@@ -188,11 +188,16 @@ impl Plan {
         self.children.get(&key).is_none_or(|child| child.life == Life::Over)
     }
 
-    pub(super) fn on_started(&mut self, key: Key) {
-        if let Some(child) = self.children.get_mut(&key)
-            && child.life == Life::Starting
-        {
-            child.life = Life::Up;
+    /// It is ready. Whether it is to go on: it may have been told to end meanwhile.
+    pub(super) fn on_started(&mut self, key: Key) -> bool {
+        let Some(child) = self.children.get_mut(&key) else { return false };
+        match child.life {
+            Life::Starting => {
+                child.life = Life::Up;
+                true
+            }
+            Life::Up => true,
+            Life::Waiting | Life::Doomed(_) | Life::Stopping(_) | Life::Over => false,
         }
     }
 
@@ -241,12 +246,12 @@ impl Plan {
 
     /// Starts a child that is over. `false`: it is not.
     pub(super) fn restart(&mut self, key: Key) -> bool {
-        match (self.phase, self.children.get_mut(&key)) {
-            (Phase::Beginning | Phase::Running, Some(child)) if child.life == Life::Over => {
+        match (self.is_ending(), self.children.get_mut(&key)) {
+            (false, Some(child)) if child.life == Life::Over => {
                 child.life = Life::Waiting;
                 true
             }
-            _ => false,
+            (false | true, Some(_) | None) => false,
         }
     }
 
@@ -443,7 +448,7 @@ mod tests {
                 match action {
                     Action::Start { key, incarnation } => {
                         self.done.push(format!("+{}.{incarnation}", key.0));
-                        self.plan.on_started(key);
+                        assert!(self.plan.on_started(key));
                     }
                     Action::Stop(key) => {
                         self.done.push(format!("-{}", key.0));
@@ -537,7 +542,7 @@ mod tests {
         let key = plan.add(ordinary(Restart::Permanent)).unwrap();
         let now = Instant::now();
         assert_eq!(plan.next(), Some(Action::Start { key, incarnation: 0 }));
-        plan.on_started(key);
+        assert!(plan.on_started(key));
         assert_eq!(plan.next(), None);
         plan.on_ended(key, How::Failed, now);
         for incarnation in 1..=2 {
@@ -553,7 +558,7 @@ mod tests {
         let mut plan = Plan::new(Strategy::OneForOne, MANY, AutoShutdown::Never);
         let [first, second] = [1, 2].map(|_| plan.add(ordinary(Restart::Permanent)).unwrap());
         assert_eq!(plan.next(), Some(Action::Start { key: first, incarnation: 0 }));
-        plan.on_started(first);
+        assert!(plan.on_started(first));
         assert_eq!(plan.next(), Some(Action::Start { key: second, incarnation: 0 }));
         plan.on_start_failed(second, Instant::now());
         assert_eq!(plan.next(), Some(Action::Stop(first)));
@@ -578,7 +583,7 @@ mod tests {
         let [first, second] = [1, 2].map(|_| plan.add(ordinary(Restart::Permanent)).unwrap());
         let now = Instant::now();
         assert_eq!(plan.next(), Some(Action::Start { key: first, incarnation: 0 }));
-        plan.on_started(first);
+        assert!(plan.on_started(first));
         assert_eq!(plan.next(), Some(Action::Start { key: second, incarnation: 0 }));
         plan.on_ended(first, How::Failed, now);
         assert_eq!(plan.next(), Some(Action::Stop(second)));
@@ -760,7 +765,7 @@ mod tests {
                 self.plan.on_start_failed(key, self.now);
             } else {
                 self.up.push(key);
-                self.plan.on_started(key);
+                assert!(self.plan.on_started(key));
             }
         }
 

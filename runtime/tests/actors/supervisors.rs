@@ -19,6 +19,8 @@ crate::cases![
     None => [
         a_permanent_child_lives_again_with_what_its_factory_makes,
         a_call_made_between_two_lives_waits_for_the_next,
+        a_call_made_while_a_life_is_stopped_for_a_sibling_waits_for_the_next,
+        starts_that_fail_at_once_keep_no_cancel_waiting,
         a_transient_child_lives_until_it_ends_well,
         a_temporary_child_lives_once_and_its_failure_is_remembered,
         one_for_one_restarts_that_one,
@@ -187,6 +189,71 @@ impl Gated {
     async fn life(&self) -> u64 {
         self.0
     }
+}
+
+/// Its first life does not end before the gate opens.
+struct Reluctant {
+    life: u64,
+    gate: PathBuf,
+}
+
+#[runtime::actor]
+impl Reluctant {
+    fn new(life: u64, gate: PathBuf) -> Reluctant {
+        Reluctant { life, gate }
+    }
+
+    async fn life(&self) -> u64 {
+        self.life
+    }
+}
+
+impl Drop for Reluctant {
+    fn drop(&mut self) {
+        if self.life == 0 {
+            gate::pass(self.gate.clone());
+        }
+    }
+}
+
+async fn a_call_made_while_a_life_is_stopped_for_a_sibling_waits_for_the_next()
+-> runtime::Result<()> {
+    nursery(async |n| {
+        let gate = Gate::closed();
+        let path = gate.path();
+        let pool = Supervisor::new(Strategy::OneForAll)
+            .child(worker("falling"))
+            .child(ChildSpec::of::<Reluctant>("sibling", move |life| (life, path.clone())));
+        let pool = n.supervise(pool).await?;
+        let sibling = pool.portal::<Reluctant>("sibling")?;
+        pool.portal::<Worker>("falling")?.cancel().await?;
+        let stopping = gate.wait_for(1).await;
+        let (life, ()) = tokio::join!(sibling.life(), async { stopping.open() });
+        assert_eq!(life?, 1);
+        pool.shutdown().await;
+        Ok(())
+    })
+    .await
+}
+
+async fn starts_that_fail_at_once_keep_no_cancel_waiting() -> runtime::Result<()> {
+    nursery(async |n| {
+        let panics_again = |life| match life {
+            0 => (0, None),
+            _ => panic!("as it should"),
+        };
+        let pool = Supervisor::new(Strategy::OneForOne)
+            .limit(Restarts { at_most: u32::MAX, within: Duration::from_secs(60) })
+            .child(ChildSpec::of::<Worker>("worker", panics_again));
+        let pool = n.supervise(pool).await?;
+        pool.portal::<Worker>("worker")?.cancel().await?;
+        while pool.history().len() < 10 {
+            tokio::task::yield_now().await;
+        }
+        pool.shutdown().await;
+        Ok(())
+    })
+    .await
 }
 
 async fn a_transient_child_lives_until_it_ends_well() -> runtime::Result<()> {
