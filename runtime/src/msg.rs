@@ -156,7 +156,7 @@ pub(crate) struct Vars {
 }
 
 /// How long each wait of a start and of a teardown may take. Handed down the tree; what is left of a parent's own deadline
-/// bounds a child's.
+/// bounds a child's. None is more than ten years, whatever is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timings {
     /// From the start of an actor to its being ready. Default 10 s.
@@ -182,6 +182,24 @@ impl Default for Timings {
             terminate: Duration::from_millis(250),
             abandon: Duration::from_secs(3),
             orphan: Duration::from_secs(1),
+        }
+    }
+}
+
+/// As good as no bound, and no clock overflows.
+pub(crate) const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+impl Timings {
+    /// With waits that can be added to any point in time.
+    pub(crate) fn bounded(self) -> Timings {
+        let Timings { boot, ack, soft, terminate, abandon, orphan } = self;
+        Timings {
+            boot: boot.min(LONGEST),
+            ack: ack.min(LONGEST),
+            soft: soft.min(LONGEST),
+            terminate: terminate.min(LONGEST),
+            abandon: abandon.min(LONGEST),
+            orphan: orphan.min(LONGEST),
         }
     }
 }

@@ -142,7 +142,8 @@ impl Root {
         let home = Home::claim(&id)?;
         let variables = config.variables.checked()?;
         let exposure = config.exposes.resolve()?;
-        let vars = Vars { backend: config.backend, timings: config.timings, variables };
+        let timings = config.timings.bounded();
+        let vars = Vars { backend: config.backend, timings, variables };
         let this = ThisActor::new(id, vars, Origin::Root);
         let host = Rc::clone(rpc::enter(Arc::clone(&this)).host());
         host.open(exposure, None);

@@ -17,7 +17,7 @@ use crate::actor::ThisActor;
 use crate::error::{ActorId, Error, Result};
 use crate::ipc::{Channel, stream_pair};
 use crate::line::{Line, Manner, Order, Relation, Reply};
-use crate::msg::{Dialogue, Form, Life, Message, Payload, Spec, Unpackable, Vars};
+use crate::msg::{Dialogue, Form, LONGEST, Life, Message, Payload, Spec, Unpackable, Vars};
 use crate::rpc::{Actor, Dialogues, Function, Host};
 use crate::spawn::{Backend, Link, Request};
 
@@ -164,7 +164,7 @@ impl Draft {
         let dialogues = Dialogues::new(Host::here()?, Arc::clone(&line), offered);
         let owner = owned_by(&line)?;
         let (ready_tx, ready_rx) = oneshot::channel();
-        let boot_within = options.boot_deadline.unwrap_or(this.vars.timings.boot);
+        let boot_within = options.boot_deadline.unwrap_or(this.vars.timings.boot).min(LONGEST);
         let request = Request {
             name: id.name,
             uuid: id.uuid,

@@ -14,7 +14,7 @@
 use std::time::{Duration, Instant};
 
 use crate::error::{Rung, RungTaken, Teardown};
-use crate::msg::Timings;
+use crate::msg::{LONGEST, Timings};
 
 /// What can be done to the child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +70,6 @@ const MARGIN: Duration = Duration::from_millis(50);
 
 /// No child is given less than this to end, however little is left.
 const LEAST: Duration = Duration::from_millis(100);
-
-/// As good as no bound, and no clock overflows.
-pub(super) const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// A child that is being made to end.
 #[derive(Debug)]

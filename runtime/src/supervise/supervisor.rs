@@ -15,7 +15,7 @@ use super::strategy::{AutoShutdown, Restart, Restarts, Shutdown, Strategy};
 use crate::actor::ThisActor;
 use crate::error::{Death, Error, Result};
 use crate::line::{Bond, Manner, Order, Post, Presence};
-use crate::msg::Form;
+use crate::msg::{Form, LONGEST};
 use crate::rpc::{Actor, Function, Portal};
 use crate::trace::{self, Wait};
 
@@ -218,7 +218,7 @@ impl ChildSpec {
             None => Manner::Ask,
             Some(Shutdown::BrutalKill) => Manner::Kill,
             Some(Shutdown::Within(limit)) => Manner::AskFor(limit),
-            Some(Shutdown::Infinity) => Manner::AskFor(super::ladder::LONGEST),
+            Some(Shutdown::Infinity) => Manner::AskFor(LONGEST),
         }
     }
 
