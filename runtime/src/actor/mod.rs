@@ -12,7 +12,7 @@ mod scopes;
 mod tasks;
 
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -121,9 +121,13 @@ impl ActorInfo {
     /// Has `release` run at the end of the actor: after its last task, its children and its state, in reverse order of these
     /// calls, on the actor's thread. One that panics is a failure of the actor, and keeps none of the others from running.
     ///
-    /// They run whatever ends the actor: its own end, a cancel, a failure, a panic, the loss of its parent. Not after a signal
-    /// that ends the process, an abort, a call of [`exit`](std::process::exit), and on a thread that was abandoned only when it
-    /// ends after all. An entry that comes when the actor has ended is run at once, by the caller.
+    /// They run whatever ends the actor: its own end, a cancel, a failure, a panic, the loss of its parent. An entry that comes when
+    /// the actor has ended is run at once, by the caller.
+    ///
+    /// Not, where the actor's code could not be ended first: after the ladder's SIGTERM, which comes when the actor's thread does
+    /// not react, after any other signal, an abort, and [`exit`](std::process::exit). Another thread could only release what that
+    /// code still uses, under its feet, and wait for the locks it holds; an entry may rely on being the last. On a thread that was
+    /// abandoned they run when it ends after all. What has to go even then is for an actor above to release.
     pub fn on_end(&self, release: impl FnOnce() + Send + 'static) {
         self.this.lifetime.push(Box::new(release));
     }
@@ -138,12 +142,13 @@ pub(crate) struct ThisActor {
     pub(crate) tasks: Tasks,
     pub(crate) scopes: Scopes,
     pub(crate) lifetime: Lifetime,
-    ending: Mutex<Option<Ending>>,
+    ending: Mutex<Option<Told>>,
     ending_changed: Notify,
     unclaimed: Mutex<Vec<Error>>,
 }
 
-/// What an actor keeps of its time for saying farewell, when its tasks would take all of it.
+/// What an actor keeps of its time for saying farewell, when its tasks would take all of it: a tenth, for a machine that is busy is
+/// slow at everything, and not less than this.
 const LAST_MOMENT: Duration = Duration::from_millis(50);
 
 /// Where an actor comes from.
@@ -157,6 +162,22 @@ pub(crate) enum Origin {
 pub(crate) struct Ending {
     pub(crate) by: ActorId,
     pub(crate) deadline: Instant,
+}
+
+/// What an actor was told of its end, just now, and what it makes of that.
+struct Told {
+    ending: Ending,
+    /// When its tasks are given up.
+    give_up_at: Instant,
+}
+
+impl Told {
+    fn new(ending: Ending) -> Told {
+        let now = Instant::now();
+        let left = ending.deadline.saturating_duration_since(now);
+        let kept = LAST_MOMENT.max(left / 10);
+        Told { ending, give_up_at: now + left.saturating_sub(kept) }
+    }
 }
 
 impl Ending {
@@ -193,10 +214,10 @@ impl ThisActor {
     /// The actor ends, by that time. Told twice, the earlier time holds.
     pub(crate) fn begin_ending(&self, ending: Ending) {
         trace::emit(&self.id, trace::Step::Ending { by: &ending.by });
-        let mut slot = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
-        let sooner = slot.as_ref().is_none_or(|earlier| ending.deadline < earlier.deadline);
+        let mut slot = self.lock_ending();
+        let sooner = slot.as_ref().is_none_or(|told| ending.deadline < told.ending.deadline);
         if sooner {
-            *slot = Some(ending);
+            *slot = Some(Told::new(ending));
             drop(slot);
             self.ending_changed.notify_waiters();
         }
@@ -208,9 +229,7 @@ impl ThisActor {
         let limit = Instant::now().checked_add(limit);
         loop {
             let changed = self.ending_changed.notified();
-            let own = self
-                .deadline()
-                .map(|deadline| deadline.checked_sub(LAST_MOMENT).unwrap_or(deadline));
+            let own = self.lock_ending().as_ref().map(|told| told.give_up_at);
             match own.into_iter().chain(limit).min() {
                 None => changed.await,
                 Some(at) => tokio::select! {
@@ -221,20 +240,16 @@ impl ThisActor {
         }
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        let ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
-        ending.as_ref().map(|ending| ending.deadline)
-    }
-
     /// What is left to this actor for tearing down its own children. `None`: nobody set a bound.
     pub(crate) fn remaining(&self, now: Instant) -> Option<Duration> {
-        self.deadline().map(|deadline| deadline.saturating_duration_since(now))
+        let told = self.lock_ending();
+        told.as_ref().map(|told| told.ending.deadline.saturating_duration_since(now))
     }
 
     /// A step of a teardown below was made; whoever waits for this actor's end may want to know. Says nothing while the
     /// actor is not ending.
     pub(crate) fn report_progress(&self) {
-        let is_ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let is_ending = self.lock_ending().is_some();
         match &self.origin {
             Origin::Root => {}
             // A parent that is gone needs no report.
@@ -246,6 +261,10 @@ impl ThisActor {
     /// Takes failures that no scope is left to return. They go to the parent with the actor's last message.
     pub(crate) fn claim_none(&self, failures: impl IntoIterator<Item = Error>) {
         self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).extend(failures);
+    }
+
+    fn lock_ending(&self) -> MutexGuard<'_, Option<Told>> {
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The failures that no scope was left to return.

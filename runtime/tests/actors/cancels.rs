@@ -77,7 +77,9 @@ async fn tree(depth: u32, gate: PathBuf) -> runtime::Result<()> {
 #[runtime::remote]
 async fn above_a_spinner(gate: PathBuf) -> runtime::Result<()> {
     nursery(async |n| {
-        n.run_in_actor::<spin>("spinner", (gate,)).await?;
+        n.run_in_actor::<spin>("spinner", (gate.clone(),)).await?;
+        // A start that is cancelled before it is over is undone, without asking.
+        gate::pass(gate);
         std::future::pending().await
     })
     .await
@@ -102,18 +104,22 @@ async fn end_slowly(gate: PathBuf) {
 #[runtime::remote]
 async fn above_a_slow_one(gate: PathBuf) -> runtime::Result<()> {
     nursery(async |n| {
-        n.run_in_actor::<end_slowly>("slow", (gate,)).await?;
+        n.run_in_actor::<end_slowly>("slow", (gate.clone(),)).await?;
+        gate::pass(gate);
         std::future::pending().await
     })
     .await
 }
 
-/// What the scope of one actor that runs `F`, cancelled once it runs, is told.
-async fn cancelled<F: runtime::Function<Args = (PathBuf,)>>() -> runtime::Result<()> {
+/// What the scope of one actor that runs `F`, cancelled once so many are at the gate, is told.
+async fn cancelled<F>(at_gate: usize) -> runtime::Result<()>
+where
+    F: runtime::Function<Args = (PathBuf,)>,
+{
     let n = Nursery::open()?;
     let gate = Gate::closed();
     n.run_in_actor::<F>("actor", (gate.path(),)).await?;
-    gate.open_for(1).await;
+    gate.open_for(at_gate).await;
     n.shutdown().await
 }
 
@@ -145,7 +151,7 @@ async fn a_healthy_tree_ends_by_asking() -> runtime::Result<()> {
 }
 
 async fn a_slow_clean_up_below_is_waited_for() -> runtime::Result<()> {
-    cancelled::<above_a_slow_one>().await
+    cancelled::<above_a_slow_one>(2).await
 }
 
 /// Its constructor has an actor below it, and does not end.
@@ -155,7 +161,8 @@ struct Unfinished;
 impl Unfinished {
     async fn new(gate: PathBuf) -> runtime::Result<Unfinished> {
         nursery(async |n| {
-            n.run_in_actor::<end_slowly>("slow", (gate,)).await?;
+            n.run_in_actor::<end_slowly>("slow", (gate.clone(),)).await?;
+            gate::pass(gate);
             std::future::pending().await
         })
         .await
@@ -168,7 +175,7 @@ async fn a_slow_clean_up_below_a_constructor_is_waited_for() -> runtime::Result<
     let (n, gate) = (Nursery::open()?, Gate::closed());
     tokio::select! {
         _ = n.start::<Unfinished>("unfinished").with((gate.path(),)) => panic!("it is never ready"),
-        () = gate.open_for(1) => {}
+        () = gate.open_for(2) => {}
     }
     // Nobody was forced, and none is left.
     n.join().await
@@ -179,10 +186,11 @@ async fn a_slow_clean_up_below_a_constructor_is_waited_for() -> runtime::Result<
 async fn chain(depth: u32, gate: PathBuf) -> runtime::Result<()> {
     nursery(async |n| {
         if depth == 0 {
-            n.run_in_actor::<spin>("spinner", (gate,)).await?;
+            n.run_in_actor::<spin>("spinner", (gate.clone(),)).await?;
         } else {
-            n.run_in_actor::<chain>(format!("chain {depth}"), (depth - 1, gate)).await?;
+            n.run_in_actor::<chain>(format!("chain {depth}"), (depth - 1, gate.clone())).await?;
         }
+        gate::pass(gate);
         std::future::pending().await
     })
     .await
@@ -192,7 +200,7 @@ async fn a_stuck_leaf_costs_one_ladder_at_any_depth() -> runtime::Result<()> {
     for depth in [0, 3] {
         let (n, gate) = (Nursery::open()?, Gate::closed());
         n.run_in_actor::<chain>("top", (depth, gate.path())).await?;
-        gate.open_for(1).await;
+        gate.open_for(depth as usize + 2).await;
         let begun = Instant::now();
         n.shutdown().await.expect_err("the spinner was forced");
         let took = begun.elapsed();
@@ -203,14 +211,14 @@ async fn a_stuck_leaf_costs_one_ladder_at_any_depth() -> runtime::Result<()> {
 }
 
 async fn a_spinning_actor_is_terminated() -> runtime::Result<()> {
-    let teardown = teardown(cancelled::<spin>().await);
+    let teardown = teardown(cancelled::<spin>(1).await);
     assert_eq!(rungs(&teardown), [Rung::Request, Rung::Terminate]);
     sat_through(&teardown.rungs[0], BRIEF_ACK.ack);
     Ok(())
 }
 
 async fn a_stopped_actor_is_killed() -> runtime::Result<()> {
-    let teardown = teardown(cancelled::<stop>().await);
+    let teardown = teardown(cancelled::<stop>(1).await);
     assert_eq!(rungs(&teardown), [Rung::Request, Rung::Terminate, Rung::Kill]);
     sat_through(&teardown.rungs[0], BRIEF.ack);
     sat_through(&teardown.rungs[1], BRIEF.terminate);
@@ -218,7 +226,7 @@ async fn a_stopped_actor_is_killed() -> runtime::Result<()> {
 }
 
 async fn a_spinning_leaf_does_not_cost_its_healthy_parent_its_life() -> runtime::Result<()> {
-    let ended = cancelled::<above_a_spinner>().await;
+    let ended = cancelled::<above_a_spinner>(2).await;
     // The spinner's teardown, told by its parent's last message.
     let Err(Error::Remote(told)) = ended else { panic!("{ended:?}") };
     let spinner = told.downcast::<Error>().map_or(Ok(()), Err);
@@ -227,7 +235,7 @@ async fn a_spinning_leaf_does_not_cost_its_healthy_parent_its_life() -> runtime:
 }
 
 async fn a_spinning_thread_is_abandoned_and_named() -> runtime::Result<()> {
-    let teardown = teardown(cancelled::<spin>().await);
+    let teardown = teardown(cancelled::<spin>(1).await);
     assert_eq!(rungs(&teardown), [Rung::Request, Rung::Abandon]);
     sat_through(&teardown.rungs[0], BRIEF.abandon);
     let abandoned = runtime::spawn::abandoned();

@@ -23,11 +23,9 @@ crate::cases![
         shielded_work_goes_on_and_its_scope_waits_for_it,
         shielded_work_ends_with_its_limit,
         a_panic_in_shielded_work_reaches_who_awaits_it,
-    ],
-    None, BRIEF => [
-        what_fails_in_a_cut_body_is_the_scopes_failure,
         a_shield_waits_no_longer_than_its_actor_may,
     ],
+    None, BRIEF => [what_fails_in_a_cut_body_is_the_scopes_failure],
 ];
 
 const BRIEF: Timings =
@@ -205,8 +203,8 @@ async fn a_shield_waits_no_longer_than_its_actor_may() -> runtime::Result<()> {
     let waiting = n.run_in_actor::<wait_shielded>("waiting", (gate.path(),)).await?;
     gate.open_for(1).await;
     let begun = Instant::now();
-    waiting.cancel_within(Duration::from_millis(600)).await?;
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    waiting.cancel_within(Duration::from_secs(3)).await?;
+    assert!(begun.elapsed() < LONG / 2, "{:?}", begun.elapsed());
     // It was given up in time to say so itself: nobody was forced.
     assert_eq!(waiting.teardown().map(|teardown| teardown.is_forced()), Some(false));
     let told = n.join().await;
