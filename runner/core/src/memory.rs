@@ -16,6 +16,11 @@
 //! that sleeps between reserving and filling while others write a whole ring can damage one
 //! newer record; its own is torn then.
 //!
+//! Any process of the attempt may write anything anywhere in it, by a wild pointer or on purpose.
+//! Where a range lies is therefore this process's own knowledge (`head`, `ring`, `length`, sizes of
+//! arrays); what is read from the memory is at most a number within that, a text, or nonsense that
+//! is told as such. The file cannot be cut either: it is sealed.
+//!
 //! ```text
 //! position   0 ........ head | head .................. cursor
 //! room       [ beginning     | ring: position modulo its size ]
@@ -27,13 +32,14 @@ use std::collections::HashMap;
 use std::ffi::c_int;
 use std::io;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use nix::fcntl::{FallocateFlags, fallocate};
+use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
 use nix::sys::stat::fstat;
@@ -66,6 +72,9 @@ const RECORD_ALIGN: u64 = 16;
 /// A longer write becomes several records, so that no single one can lap the ring.
 const RECORD_LIMIT_BYTES: usize = 32 << 10;
 const SMALLEST_ROOM_BYTES: usize = 256 << 10;
+/// A cursor that was written over must neither be misaligned nor reach its end: no attempt writes so
+/// much.
+const CURSOR_MASK: u64 = (1 << 62) - RECORD_ALIGN;
 /// Room whose pages are kept from attempt to attempt: a first touch of a page costs a captured line
 /// more than all its code.
 const KEPT_BYTES: u64 = 4 << 20;
@@ -239,9 +248,13 @@ impl Memory {
     pub fn create(capture_limit_bytes: usize) -> io::Result<Self> {
         let room = capture_limit_bytes.max(SMALLEST_ROOM_BYTES).next_multiple_of(1 << 16);
         let name = Owner::this().map_or_else(|| "runner-attempt".into(), |this| this.memory_name());
-        let file = memfd_create(name.as_str(), MFdFlags::MFD_CLOEXEC)?;
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let file = memfd_create(name.as_str(), flags)?;
         let length = size_of::<Header>().next_multiple_of(1 << 16) + room;
         nix::unistd::ftruncate(&file, length as i64)?;
+        // A mapping of what was cut off ends whoever touches it.
+        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+        fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
         let memory = Self::map(file, length, room)?;
         let header = memory.header();
         header.room.store(room as u64, Ordering::Relaxed);
@@ -295,9 +308,7 @@ impl Memory {
     pub fn reset(&self) {
         let header = self.header();
         let used = header.cursor.swap(0, Ordering::Relaxed);
-        if used > KEPT_BYTES {
-            self.give_back(self.room_offset() as u64 + KEPT_BYTES, used - KEPT_BYTES);
-        }
+        self.give_back(KEPT_BYTES..used.min(self.room_bytes()));
         header.nonce.store(fresh_nonce(), Ordering::Relaxed);
         header.done_length.store(0, Ordering::Relaxed);
         header.facts_taken.store(0, Ordering::Relaxed);
@@ -321,12 +332,16 @@ impl Memory {
         let _ = fallocate(&self.file, FallocateFlags::empty(), offset, bytes);
     }
 
-    fn give_back(&self, offset: u64, bytes: u64) {
-        let room = self.length as u64 - offset;
+    /// The pages of a range of the room.
+    fn give_back(&self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let offset = (self.room_offset() as u64 + range.start).cast_signed();
+        let bytes = (range.end - range.start).cast_signed();
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        let bytes = bytes.min(room).cast_signed();
         // Only memory is at stake: an old kernel that cannot punch holes keeps the pages.
-        let _ = fallocate(&self.file, flags, offset.cast_signed(), bytes);
+        let _ = fallocate(&self.file, flags, offset, bytes);
     }
 
     /// Starts an attempt: its clock is zero now.
@@ -588,7 +603,7 @@ impl Memory {
         // rest of this.
         let now = nanoseconds(libc::CLOCK_MONOTONIC_COARSE);
         let time = now.saturating_sub(header.clock.started_ns());
-        let position = header.cursor.fetch_add(footprint, Ordering::Relaxed);
+        let position = header.cursor.fetch_add(footprint, Ordering::Relaxed) & CURSOR_MASK;
         let mut fields = [0; RECORD_HEADER_BYTES as usize - 8];
         fields[0..8].copy_from_slice(&time.to_le_bytes());
         fields[8..12].copy_from_slice(&writer.pid.to_le_bytes());
@@ -603,14 +618,14 @@ impl Memory {
 
     /// Everything that is committed now.
     pub fn output(&self) -> Output {
-        let cursor = self.header().cursor.load(Ordering::Acquire);
+        let cursor = self.header().cursor.load(Ordering::Acquire) & CURSOR_MASK;
         let oldest = cursor.saturating_sub(self.ring).max(self.head);
         let mut reader = Reader::new(self);
         reader.walk(0, self.head.min(cursor), if oldest > self.head { self.head } else { cursor });
         if cursor > self.head {
             let lapped = oldest > self.head;
             let from = if lapped { reader.first_from(oldest) } else { reader.resume_at(self.head) };
-            reader.output.lost_bytes += oldest - self.head;
+            reader.output.lost_bytes = reader.output.lost_bytes.saturating_add(oldest - self.head);
             reader.walk(from, cursor, cursor);
         }
         reader.finish()
@@ -744,7 +759,7 @@ impl Memory {
     }
 
     fn tag(&self, position: u64) -> &AtomicU64 {
-        // SAFETY: positions are multiples of 16 and so are the room's offset and both halves'
+        // SAFETY: positions are multiples of 16 (CURSOR_MASK, footprints) and so are the room's offset and both halves'
         // sizes: eight bytes at `offset` are inside the mapping and aligned.
         unsafe { &*self.base.as_ptr().add(self.offset(position)).cast::<AtomicU64>() }
     }
@@ -965,7 +980,7 @@ impl<'a> Reader<'a> {
             Kind::ProcessLabel => return self.label((pid, None), &bytes),
             Kind::Lost => {
                 let lost = bytes.first_chunk::<8>().map_or(0, |count| u64::from_le_bytes(*count));
-                self.output.lost_bytes += lost;
+                self.output.lost_bytes = self.output.lost_bytes.saturating_add(lost);
                 return;
             }
         };
@@ -1048,7 +1063,10 @@ fn shortened(done: &Done) -> Done {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
     use std::os::fd::AsRawFd;
+
+    use nix::errno::Errno;
 
     const WRITER: Writer = Writer { pid: 7, tid: 8, name: *b"worker\0\0\0\0\0\0\0\0\0\0" };
 
@@ -1271,5 +1289,116 @@ mod tests {
         other.reset();
         assert_eq!(memory.output(), Output::default());
         assert_ne!(memory.fd().as_raw_fd(), other.fd().as_raw_fd());
+    }
+
+    #[test]
+    fn a_flood_through_little_room_is_forgotten() {
+        let memory = memory();
+        let line = [b'x'; 1 << 10];
+        (0..=KEPT_BYTES >> 10).for_each(|_| memory.write(&WRITER, Stream::Stdout, &line));
+        memory.reset();
+        assert_eq!(memory.output(), Output::default());
+    }
+
+    #[test]
+    fn it_cannot_be_cut() {
+        let memory = memory();
+        assert_eq!(nix::unistd::ftruncate(&memory.file, 0), Err(Errno::EPERM));
+    }
+
+    /// Everything that somebody outside of the attempt does with its memory, and what its own
+    /// processes may still do.
+    fn use_all_of(memory: &Memory) {
+        memory.write(&WRITER, Stream::Stderr, &[b'x'; 3 * RECORD_LIMIT_BYTES]);
+        memory.note_lost(&WRITER, u64::MAX);
+        memory.trace(&WRITER, b"trace");
+        let thread = ThreadKey { pid: 7, thread: 8 };
+        let words = memory.detached_panics().pop();
+        words.iter().for_each(|words| memory.note_panic(thread, Joinable::Yes, words));
+        memory.panic_joined(thread);
+        memory.claim_panics(7);
+        memory.stop_clock();
+        memory.continue_clock();
+        memory.elapsed();
+        memory.ask_for_description();
+        memory.describe(|out| out.write_all(b"a task").unwrap());
+        if let Some(place) = memory.stack_place(8, WRITER.name) {
+            while place.push(1) {}
+        }
+        memory.expire();
+        memory.begin_report();
+        memory.wait_for_facts(Duration::ZERO);
+        memory.begin_stacks();
+        memory.end_stacks();
+        let _ = (memory.phase(), memory.is_described(), memory.resource_deltas());
+        let stacks = memory.stacks().unwrap();
+        assert!(stacks.threads.len() <= HANG_THREADS && stacks.maps.len() <= 3 * MAPS_BYTES);
+        assert!(memory.last_events().iter().all(|e| e.text.len() <= 3 * TRACE_EVENT_BYTES));
+        assert!(memory.output().records.len() <= memory.length / RECORD_HEADER_BYTES as usize);
+        memory.finish(&Done::Passed);
+        memory.done();
+        memory.description();
+    }
+
+    fn scribble(memory: &Memory, range: Range<usize>, mut byte: impl FnMut() -> u8) {
+        assert!(range.end <= memory.length);
+        for at in range {
+            // SAFETY: inside the mapping, which only this test uses.
+            unsafe { memory.base.as_ptr().add(at).write(byte()) };
+        }
+    }
+
+    fn of_a_worn_attempt() -> Memory {
+        let memory = memory();
+        memory.write(&WRITER, Stream::Stdout, &[b'y'; 300 << 10]);
+        memory.label_thread(&WRITER, "label");
+        memory.trace(&WRITER, b"trace");
+        memory
+    }
+
+    #[test]
+    fn whatever_an_attempt_scribbles_over_it_is_read_and_used_and_the_next_one_is_as_ever() {
+        for pattern in [0, 0xff, 0x01, 0x80] {
+            let memory = of_a_worn_attempt();
+            scribble(&memory, 0..memory.length, || pattern);
+            use_all_of(&memory);
+            is_as_ever(&memory);
+        }
+    }
+
+    #[test]
+    fn random_bytes_in_random_places_are_read_and_used_and_the_next_attempt_is_as_ever() {
+        let mut state = fresh_nonce() | 1;
+        println!("the seed is {state:#x}");
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for round in 0..200 {
+            let memory = of_a_worn_attempt();
+            // The first fields are those with the most to them.
+            let most = if round % 2 == 0 { 128 } else { memory.length };
+            let start = random() as usize % most;
+            let end = start + random() as usize % (most - start + 1);
+            scribble(&memory, start..end, || (random() >> 32) as u8);
+            use_all_of(&memory);
+            is_as_ever(&memory);
+        }
+    }
+
+    fn is_as_ever(memory: &Memory) {
+        memory.reset();
+        memory.begin();
+        memory.write(&WRITER, Stream::Stdout, b"next");
+        assert_eq!(memory.output().records.len(), 1);
+        assert_eq!(text(&memory.output()), b"next");
+        assert_eq!(memory.detached_panics(), []);
+        assert_eq!(memory.last_events(), []);
+        assert_eq!(memory.description(), None);
+        assert_eq!(memory.report_progress(), ReportProgress::NotBegun);
+        assert!(memory.finish(&Done::Passed));
+        assert_eq!(memory.done(), Some(Done::Passed));
     }
 }

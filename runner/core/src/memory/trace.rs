@@ -106,6 +106,7 @@ impl Event {
     }
 }
 
+/// Wraps: the next number may have been written over, and no trace point panics.
 fn tag(nonce: u64, number: u64) -> u64 {
-    nonce ^ (number + 1)
+    nonce ^ number.wrapping_add(1)
 }
