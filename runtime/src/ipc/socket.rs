@@ -51,7 +51,7 @@ struct Incoming {
     decoder: Decoder,
     /// Descriptors that came with those bytes, in the order of the messages they belong to.
     arrived: VecDeque<OwnedFd>,
-    control: Vec<u8>,
+    control: Vec<u64>,
 }
 
 /// More descriptors than this are never waiting for their message: each comes with the first byte of it.

@@ -328,11 +328,12 @@ fn receive_part(socket: &UnixStream, into: &mut [u8]) -> io::Result<(usize, Opti
             message => break message?,
         }
     };
-    let mut descriptor = None;
+    // All of them, also where one was expected: what is not owned is never closed.
+    let mut came = Vec::new();
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(numbers) = control {
-            descriptor = numbers.first().map(|number| descriptors::own(*number));
+            came.extend(numbers.into_iter().map(descriptors::own));
         }
     }
-    Ok((message.bytes, descriptor))
+    Ok((message.bytes, came.into_iter().next()))
 }
