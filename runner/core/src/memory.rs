@@ -72,9 +72,9 @@ const RECORD_ALIGN: u64 = 16;
 /// A longer write becomes several records, so that no single one can lap the ring.
 const RECORD_LIMIT_BYTES: usize = 32 << 10;
 const SMALLEST_ROOM_BYTES: usize = 256 << 10;
-/// A cursor that was written over must neither be misaligned nor reach its end: no attempt writes so
-/// much.
-const CURSOR_MASK: u64 = (1 << 62) - RECORD_ALIGN;
+/// A cursor that was written over must neither be misaligned nor come to its end: no attempt writes
+/// so much.
+const CURSOR_MASK: u64 = (1 << 56) - RECORD_ALIGN;
 /// Room whose pages are kept from attempt to attempt: a first touch of a page costs a captured line
 /// more than all its code.
 const KEPT_BYTES: u64 = 4 << 20;
@@ -618,14 +618,17 @@ impl Memory {
 
     /// Everything that is committed now.
     pub fn output(&self) -> Output {
-        let cursor = self.header().cursor.load(Ordering::Acquire) & CURSOR_MASK;
+        let written = self.header().cursor.load(Ordering::Acquire);
+        let cursor = written & CURSOR_MASK;
         let oldest = cursor.saturating_sub(self.ring).max(self.head);
         let mut reader = Reader::new(self);
         reader.walk(0, self.head.min(cursor), if oldest > self.head { self.head } else { cursor });
         if cursor > self.head {
             let lapped = oldest > self.head;
             let from = if lapped { reader.first_from(oldest) } else { reader.resume_at(self.head) };
-            reader.output.lost_bytes = reader.output.lost_bytes.saturating_add(oldest - self.head);
+            // One that was written over says nothing of how much there was.
+            let is_count = cursor == written;
+            reader.lost(if is_count { oldest - self.head } else { 0 });
             reader.walk(from, cursor, cursor);
         }
         reader.finish()
@@ -700,10 +703,11 @@ impl Memory {
     /// How far the watchdog is with its report.
     pub fn report_progress(&self) -> ReportProgress {
         match self.header().stacks.load(Ordering::Acquire) {
-            STACKS_NONE => ReportProgress::NotBegun,
             STACKS_TAKING => ReportProgress::Begun,
-            _ if self.is_described() => ReportProgress::Over,
-            _ => ReportProgress::StacksTaken,
+            STACKS_TAKEN if self.is_described() => ReportProgress::Over,
+            STACKS_TAKEN => ReportProgress::StacksTaken,
+            // STACKS_NONE, or no word of a watchdog's: what is there is none either.
+            _ => ReportProgress::NotBegun,
         }
     }
 
@@ -980,13 +984,16 @@ impl<'a> Reader<'a> {
             Kind::ProcessLabel => return self.label((pid, None), &bytes),
             Kind::Lost => {
                 let lost = bytes.first_chunk::<8>().map_or(0, |count| u64::from_le_bytes(*count));
-                self.output.lost_bytes = self.output.lost_bytes.saturating_add(lost);
-                return;
+                return self.lost(lost);
             }
         };
         let known = self.names.entry(name).or_insert_with(|| text_of(&name).into());
         let name = Arc::clone(known);
         self.output.records.push(Record { time: header.time, pid, tid, name, stream, bytes });
+    }
+
+    fn lost(&mut self, bytes: u64) {
+        self.output.lost_bytes = self.output.lost_bytes.saturating_add(bytes);
     }
 
     fn label(&mut self, who: Labelled, bytes: &[u8]) {
@@ -1328,6 +1335,7 @@ mod tests {
         memory.expire();
         memory.begin_report();
         memory.wait_for_facts(Duration::ZERO);
+        let _ = memory.stacks();
         memory.begin_stacks();
         memory.end_stacks();
         let _ = (memory.phase(), memory.is_described(), memory.resource_deltas());
@@ -1361,6 +1369,8 @@ mod tests {
         for pattern in [0, 0xff, 0x01, 0x80] {
             let memory = of_a_worn_attempt();
             scribble(&memory, 0..memory.length, || pattern);
+            assert_eq!(memory.output().lost_bytes, 0);
+            assert_eq!(memory.report_progress(), ReportProgress::NotBegun);
             use_all_of(&memory);
             is_as_ever(&memory);
         }

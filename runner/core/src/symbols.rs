@@ -69,7 +69,7 @@ impl Symboliser {
             return Vec::new();
         };
         let path = mapping.file();
-        let offset = address - mapping.start + mapping.offset;
+        let offset = (address - mapping.start).wrapping_add(mapping.offset);
         let frames = self.module(path).and_then(|module| module.frames(offset));
         frames.unwrap_or_else(|| vec![unknown(path, offset)])
     }
@@ -88,8 +88,8 @@ impl Symboliser {
         unwind::calls(copy, |address| {
             let mapping = mappings.iter().find(|m| (m.start..m.end).contains(&address))?;
             let module = self.modules.get(mapping.file())?.as_ref()?;
-            let (offset, base) = (address - mapping.start + mapping.offset, address);
-            let bias = base.wrapping_sub(module.address_of(offset)?);
+            let offset = (address - mapping.start).wrapping_add(mapping.offset);
+            let bias = address.wrapping_sub(module.address_of(offset)?);
             Some(Covering { tables: module.tables.as_ref()?, bias })
         })
     }
@@ -102,7 +102,9 @@ impl Symboliser {
 
 impl Module {
     fn load(path: &Path) -> Option<Self> {
-        let bytes = fs::read(path).ok()?;
+        // A device that is mapped may have no end.
+        let is_file = fs::metadata(path).ok()?.is_file();
+        let bytes = is_file.then(|| fs::read(path))?.ok()?;
         let object = object::File::parse(&*bytes).ok()?;
         let segment = |s: object::Segment<'_, '_>| {
             let (offset, size) = s.file_range();
@@ -120,9 +122,11 @@ impl Module {
 
     /// The address in the file's own terms of what stands there in it.
     fn address_of(&self, offset: u64) -> Option<u64> {
-        let holds = |(start, size, _): &&(u64, u64, u64)| (*start..start + size).contains(&offset);
+        let holds = |(start, size, _): &&(u64, u64, u64)| {
+            (*start..start.saturating_add(*size)).contains(&offset)
+        };
         let (start, _, base) = self.segments.iter().find(holds)?;
-        Some(offset - start + base)
+        Some((offset - start).wrapping_add(*base))
     }
 
     fn frames(&self, offset: u64) -> Option<Vec<Frame>> {
