@@ -9,18 +9,23 @@
 //! and inode. A program that gave its child a pipe must be able to read what that child wrote.
 //! The switch is private memory, so a forked child that redirects its fds decides for itself.
 //!
+//! What libc promises of the five is kept, returned values and `errno`, but for one: these are no
+//! cancellation points (`pthread_cancel(3)`), and memory that cannot be read ends the writer instead
+//! of being an error.
+//!
 //! Every function here may run between `fork` and `exec`, in a signal handler or while the
 //! allocator is locked: no allocation, no lock, no panic.
 #![expect(unsafe_code, reason = "defines libc's symbols and reads memory they are given")]
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_long, c_void};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
+use nix::errno::Errno;
 use runner_core::memory::{Memory, Stream, Writer};
 use runner_core::process;
 use runner_core::protocol::variable;
@@ -237,15 +242,10 @@ fn pass_on(fd: c_int, mut bytes: &[u8]) {
             unsafe { libc::syscall(libc::SYS_write, fd, bytes.as_ptr(), bytes.len()) as isize };
         match usize::try_from(written) {
             Ok(count) => bytes = &bytes[count.min(bytes.len())..],
-            Err(_) if was_interrupted() => {}
+            Err(_) if Errno::last() == Errno::EINTR => {}
             Err(_) => return,
         }
     }
-}
-
-fn was_interrupted() -> bool {
-    // SAFETY: the address of this thread's own errno.
-    unsafe { *libc::__errno_location() == libc::EINTR }
 }
 
 /// Who is writing, from memory of this thread's own; asked of the kernel once per thread and
@@ -310,9 +310,12 @@ fn identity(fd: c_int) -> Option<(u64, u64)> {
     stat.map(|stat| (stat.st_dev, stat.st_ino))
 }
 
+/// Leaves `errno` as the call has left it that changed the fd.
 fn changed(fd: c_int) {
     if (fd == 1 || fd == 2) && !MEMORY.load(Ordering::Relaxed).is_null() {
+        let errno = Errno::last_raw();
         STREAMS[(fd - 1) as usize].set_by(fd);
+        Errno::set_raw(errno);
     }
 }
 
@@ -352,7 +355,8 @@ pub unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, count: usize) -
 /// As writev(2): `count` pieces at `pieces`, each readable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn writev(fd: c_int, pieces: *const libc::iovec, count: c_int) -> isize {
-    if count > 0 && !pieces.is_null() {
+    // More pieces than that the kernel refuses.
+    if (1..=libc::UIO_MAXIOV).contains(&count) && !pieces.is_null() {
         // SAFETY: the caller promises `count` pieces.
         let all = unsafe { std::slice::from_raw_parts(pieces, count as usize) };
         if let Some(taken) = take(fd, all) {
@@ -360,7 +364,7 @@ pub unsafe extern "C" fn writev(fd: c_int, pieces: *const libc::iovec, count: c_
         }
     }
     // SAFETY: the caller's arguments, unchanged.
-    unsafe { libc::syscall(libc::SYS_writev, fd, pieces, count) as isize }
+    unsafe { libc::syscall(libc::SYS_writev, fd, pieces, c_long::from(count)) as isize }
 }
 
 /// libc's `dup2`: may give fd 1 or 2 another meaning, or its old one back.

@@ -31,8 +31,11 @@ thread_local! {
 /// What std says where a scope ends in which a thread panicked that was not joined.
 const SCOPE_PANIC: &str = "a scoped thread panicked";
 
-/// Remembers panics from now on, then does what was done before.
+/// Remembers panics from now on, then does what was done before. Called while there is one thread.
 pub(crate) fn note() {
+    // A child that another thread forks must not be the first to look: the loader has a lock.
+    next(&JOIN, c"pthread_join");
+    next(&DETACH, c"pthread_detach");
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         note_place(info);
@@ -104,7 +107,8 @@ fn joinable(thread: libc::pthread_t) -> Joinable {
 static JOIN: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 static DETACH: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
-type Join = unsafe extern "C" fn(libc::pthread_t, *mut *mut c_void) -> c_int;
+/// A cancelled thread leaves `pthread_join` by unwinding.
+type Join = unsafe extern "C-unwind" fn(libc::pthread_t, *mut *mut c_void) -> c_int;
 type Detach = unsafe extern "C" fn(libc::pthread_t) -> c_int;
 
 /// libc's `pthread_join`.
@@ -112,7 +116,7 @@ type Detach = unsafe extern "C" fn(libc::pthread_t) -> c_int;
 /// # Safety
 /// As pthread_join(3).
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn pthread_join(
+pub(crate) unsafe extern "C-unwind" fn pthread_join(
     thread: libc::pthread_t,
     value: *mut *mut c_void,
 ) -> c_int {
@@ -123,6 +127,8 @@ pub(crate) unsafe extern "C" fn pthread_join(
     // SAFETY: libc's function of that name has that type, and gets the caller's arguments.
     let result = unsafe { transmute::<*mut c_void, Join>(own)(thread, value) };
     if let Some(memory) = capture::memory().filter(|_| result == 0) {
+        // The name may be another thread's by now. If that has died of a panic already, its panic
+        // counts as heard, which is the better one of the two mistakes.
         memory.panic_joined(key(thread));
     }
     result
@@ -134,6 +140,7 @@ pub(crate) unsafe extern "C" fn pthread_join(
 /// As pthread_detach(3).
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pthread_detach(thread: libc::pthread_t) -> c_int {
+    // Before: afterwards the name may be another thread's, which somebody is still going to join.
     if let Some(memory) = capture::memory() {
         memory.panic_detached(key(thread));
     }

@@ -53,25 +53,28 @@ fn take_one(memory: &'static Memory, tid: c_int) {
     // SAFETY: tgkill takes no pointer; the thread is of this process or gone.
     let sent = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, SIGNAL) };
     let asked = now_ns();
-    while sent == 0 && ANSWERS.load(Ordering::Acquire) == before {
-        if now_ns() - asked > PATIENCE_NS {
-            // A handler that took the place is still at work on it, and `place` is on this
-            // stack: only if nobody took it may we go on at once.
-            if !ASKED.swap(ptr::null_mut(), Ordering::AcqRel).is_null() {
-                return;
-            }
+    while ANSWERS.load(Ordering::Acquire) == before {
+        let is_given_up = sent != 0 || now_ns() - asked > PATIENCE_NS;
+        // A handler that took the place is still at work on it (or about to put it back), and
+        // `place` is on this stack: only if nobody has it may we go on at once.
+        if is_given_up && !ASKED.swap(ptr::null_mut(), Ordering::AcqRel).is_null() {
+            return;
         }
         pause(ANSWER_LOOK);
     }
-    ASKED.store(ptr::null_mut(), Ordering::Release);
 }
 
 extern "C" fn handler(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: errno is this thread's own; it is put back for the code that was interrupted.
     let errno = unsafe { *libc::__errno_location() };
-    let place = ASKED.swap(ptr::null_mut(), Ordering::AcqRel);
-    // SAFETY: `take_one` keeps the place alive until this handler has counted its answer.
-    if let Some(place) = unsafe { place.as_ref() } {
+    let asked = ASKED.swap(ptr::null_mut(), Ordering::AcqRel);
+    // SAFETY: `take_one` keeps the place alive until this handler has counted its answer, or put
+    // the place back.
+    let place = unsafe { asked.as_ref() };
+    if place.is_some_and(|place| place.tid() != gettid()) {
+        // This thread was given up on, and comes now that another is asked.
+        ASKED.store(asked, Ordering::Release);
+    } else if let Some(place) = place {
         let interrupted = interrupted_at(context);
         place.push(interrupted);
         let mut walk = Walk { place, interrupted, reached: false };

@@ -58,6 +58,7 @@ pub(crate) fn start(watch: Watch) {
 extern "C" fn run(watch: *mut c_void) -> *mut c_void {
     // SAFETY: `start` passes a leaked Watch that nobody writes.
     let watch = unsafe { &*watch.cast::<Watch>() };
+    block_signals();
     // SAFETY: the name is terminated and shorter than 16 bytes.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"watchdog".as_ptr()) };
     loop {
@@ -72,6 +73,16 @@ extern "C" fn run(watch: *mut c_void) -> *mut c_void {
         }
     }
     ptr::null_mut()
+}
+
+/// What is sent to the process is for its own threads: a handler of theirs may take locks.
+fn block_signals() {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the set is initialised before it is read; the old one is not asked for.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), ptr::null_mut());
+    }
 }
 
 /// How often to look whether a debugger has gone that kept the deadline.

@@ -246,6 +246,8 @@ fn stack_memory(pid: i32, from: u64) -> Bytes {
 
 fn detach(tid: i32, signal: i32) {
     let nothing = std::ptr::null_mut::<libc::c_void>();
+    // As wide as the kernel takes it: what else stands in the register would be part of the number.
+    let signal = libc::c_long::from(signal);
     // SAFETY: takes no pointer to our memory; the signal goes where the data's address would. A
     // thread that was killed meanwhile needs no letting go.
     unsafe { libc::ptrace(libc::PTRACE_DETACH, tid, nothing, signal) };
