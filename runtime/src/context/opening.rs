@@ -9,9 +9,9 @@ use tokio::time::timeout;
 
 use super::outcome::{Body, Setback, SetbackKind, outcome};
 use crate::actor::{self, Remnant, ThisActor, collect, leave};
-use crate::error::{ActorId, CallError, Error, Result};
-use crate::line::{Ended, Line, NoResult, NoValue, Strand};
-use crate::msg::{Dialogue, Failure, Overrun, Payload, Terms, shown};
+use crate::error::{ActorId, CallError, Error, Result, Rung};
+use crate::line::{Ended, GivenUp, Line, NoResult, NoValue, Strand};
+use crate::msg::{Dialogue, Failure, Overrun, Payload, Terms, Timings, shown};
 use crate::rpc::{ContextFunction, Portal, unsendable};
 use crate::stream::{self, Stream};
 use crate::trace::{self, ContextState, Wait};
@@ -75,7 +75,9 @@ impl<C: ContextFunction> Opening<'_, C> {
     ///   here, and the body's value returned. Cancelling the actor ([`Portal::cancel`]) is not absorbed.
     /// - [`Error::NotStarted`], [`Error::NotExposed`], [`Error::Unsendable`], [`Error::WrongType`]; [`Error::Remote`] for a panic;
     ///   [`Error::ActorDied`] within half a second of the actor's death.
-    /// - [`Error::Unresponsive`] if a cancel was not acknowledged in time ([`Timings::ack`](crate::Timings::ack)).
+    /// - [`Error::Unresponsive`] if a cancel was not acknowledged within [`Timings::ack`](crate::Timings::ack), or the function has not
+    ///   ended then within a whole ladder's time (`soft`, `terminate` and `abandon` together): it may have children to force. It is
+    ///   given up: whatever it still says is dropped, and it stays its actor's business.
     /// - [`Error::Misuse`] for a context with the actor itself; [`Error::NoRuntime`] outside an actor.
     ///
     /// A body's error wins over a cancel. If both fail, both are told, in a [`Group`](crate::Group), the body's first.
@@ -120,8 +122,7 @@ impl<C: ContextFunction> Opening<'_, C> {
 pub struct Opened<C: ContextFunction> {
     strand: Arc<Strand>,
     first: C::Started,
-    /// For an acknowledgement.
-    patience: Duration,
+    timings: Timings,
 }
 
 impl<C: ContextFunction> Opened<C> {
@@ -147,20 +148,22 @@ impl<C: ContextFunction> Opened<C> {
     pub async fn cancel(&self) {
         self.strand.cancel();
         let heard = std::future::poll_fn(|cx| self.strand.poll_heard(cx));
-        let _in_time = timeout(self.patience, heard).await;
+        let _in_time = timeout(self.timings.ack, heard).await;
     }
 
-    /// Waits for the function's value. Items of the stream that come meanwhile and that nobody receives are let go of.
+    /// Waits for the function's value.
+    ///
+    /// It says that nothing more is sent: a function that reads its stream to the end comes to it, also if the stream is still held
+    /// here. Sending into that is [`Error::StreamEnded`] from now on, so a task that feeds the stream is to be waited for before.
+    /// What comes can be received; without a stream to receive it from, it is let go of.
     ///
     /// # Errors
-    /// As of a call; [`Error::Cancelled`] also if it was cancelled from here.
+    /// As of a call; [`Error::Cancelled`] also if it was cancelled from here. [`Error::Unresponsive`] if it was and has not ended in
+    /// time: as of [`Opening::open`], which then fails with it.
     pub async fn result(self) -> Result<C::Output, CallError<C::Error>> {
-        let Opened { strand, .. } = self;
+        let Opened { strand, timings, .. } = self;
         strand.on_result_awaited();
-        {
-            let _blocked = trace::blocked(&strand.peer, Wait::Context { id: strand.id });
-            std::future::poll_fn(|cx| strand.poll_over(cx)).await;
-        }
+        wait_over(&strand, &timings).await;
         match strand.take_result() {
             Ok(value) => unpack_value::<C>(value).map_err(CallError::Failed),
             Err(failed) => Err(typed::<C>(&strand, failed)),
@@ -207,11 +210,11 @@ impl Hold {
 
     /// What its body is given.
     pub(super) fn opened<C: ContextFunction>(&self, first: C::Started) -> Opened<C> {
-        Opened { strand: Arc::clone(&self.strand), first, patience: self.patience() }
+        Opened { strand: Arc::clone(&self.strand), first, timings: *self.timings() }
     }
 
-    fn patience(&self) -> Duration {
-        self.this.vars.timings.ack
+    fn timings(&self) -> &Timings {
+        &self.this.vars.timings
     }
 
     async fn started<C: ContextFunction>(self) -> Result<(Hold, C::Started), CallError<C::Error>> {
@@ -260,10 +263,8 @@ impl Hold {
 
     /// Waits for the end of the other task, and says why it has no value, if so.
     pub(super) async fn wait_setback<C: ContextFunction>(&self) -> Option<Setback> {
-        match self.wait_over().await {
-            Ok(()) => self.setback::<C>(),
-            Err(error) => Some(Setback { error, kind: SetbackKind::Failed }),
-        }
+        wait_over(&self.strand, self.timings()).await;
+        self.setback::<C>()
     }
 
     /// Nothing is said from here any more; unless the body ended well, the other task is to end.
@@ -281,21 +282,6 @@ impl Hold {
             None => Ok(()),
             Some(setback) => Err(self.retyped::<C>(setback.error)),
         }
-    }
-
-    /// Waits for the end of the other task. One that was cancelled has a bounded time to say that it knows.
-    async fn wait_over(&self) -> Result<()> {
-        let _blocked = trace::blocked(&self.strand.peer, self.waiting());
-        let over = std::future::poll_fn(|cx| self.strand.poll_over(cx));
-        if self.strand.is_wished() {
-            let heard = std::future::poll_fn(|cx| self.strand.poll_heard(cx));
-            let after = self.patience();
-            if timeout(after, heard).await.is_err() {
-                return Err(Error::Unresponsive { actor: self.strand.peer.clone(), after });
-            }
-        }
-        over.await;
-        Ok(())
     }
 
     fn setback<C: ContextFunction>(&self) -> Option<Setback> {
@@ -343,6 +329,8 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if self.strand.is_over() {
+            // One that was given up is still in the table.
+            self.line.calls.forget(self.strand.id);
             return;
         }
         self.strand.cancel();
@@ -354,13 +342,31 @@ impl Drop for Hold {
         let (this, remnant) = (Arc::clone(&self.this), leave(&self.this));
         let leaving = Leaving { line, strand, remnant };
         self.this.tasks.spawn(async move {
-            let timings = this.vars.timings;
             tokio::select! {
                 biased;
-                () = std::future::poll_fn(|cx| leaving.strand.poll_over(cx)) => {}
-                () = this.wait_over(timings.ack + timings.soft) => {}
+                () = wait_over(&leaving.strand, &this.vars.timings) => {}
+                // This actor's own time to end.
+                () = this.wait_over(Duration::MAX) => {}
             }
         });
+    }
+}
+
+/// Waits for the end of the other task. One that was asked to end has a bounded time to say that it knows, and then to do so;
+/// after that it is given up.
+async fn wait_over(strand: &Strand, timings: &Timings) {
+    let _blocked = trace::blocked(&strand.peer, Wait::Context { id: strand.id });
+    let over = std::future::poll_fn(|cx| strand.poll_over(cx));
+    if !strand.is_wished() {
+        return over.await;
+    }
+    let heard = std::future::poll_fn(|cx| strand.poll_heard(cx));
+    if timeout(timings.ack, heard).await.is_err() {
+        return strand.give_up(GivenUp { rung: Rung::Request, after: timings.ack });
+    }
+    let after = timings.soft.saturating_add(timings.terminate).saturating_add(timings.abandon);
+    if timeout(after, over).await.is_err() {
+        strand.give_up(GivenUp { rung: Rung::Soft, after });
     }
 }
 
@@ -375,7 +381,11 @@ struct Leaving {
 impl Drop for Leaving {
     fn drop(&mut self) {
         self.line.calls.forget(self.strand.id);
-        self.remnant.end(Vec::new());
+        let failures = match self.strand.take_result() {
+            Err(NoResult::GivenUp(given_up)) => vec![given_up.to_error(&self.strand.peer)],
+            Ok(_) | Err(_) => Vec::new(),
+        };
+        self.remnant.end(failures);
     }
 }
 
@@ -417,7 +427,9 @@ impl NoResult {
             NoResult::AsWished(_) => SetbackKind::Wished,
             NoResult::Failed(Failure::Cancelled { .. })
             | NoResult::Gone(Ended::Cancelled { .. }) => SetbackKind::Cancelled,
-            NoResult::Failed(_) | NoResult::Gone(_) | NoResult::Taken => SetbackKind::Failed,
+            NoResult::Failed(_) | NoResult::Gone(_) | NoResult::GivenUp(_) | NoResult::Taken => {
+                SetbackKind::Failed
+            }
         }
     }
 
@@ -427,6 +439,7 @@ impl NoResult {
                 failure.into_error(actor, function)
             }
             NoResult::Gone(ended) => ended.to_error(actor),
+            NoResult::GivenUp(given_up) => given_up.to_error(actor),
             NoResult::Taken => Error::Misuse("the value of a context is had once".to_owned()),
         }
     }

@@ -230,12 +230,14 @@ pub enum Error {
     /// Something was asked for that can be had once, or not there.
     #[error("{0}")]
     Misuse(String),
-    /// An actor has not acknowledged in time that it is to end a context, or itself. It may be stuck, and what was to end may run.
-    /// To end an actor that does not answer is for its parent.
-    #[error("actor {actor} has not acknowledged a cancel within {after:?}")]
+    /// An actor was asked to end a context, or itself, and has not done so in time. It may be stuck, and what was to end may run. To
+    /// end an actor that does not answer is for its parent.
+    #[error("actor {actor} {} within {after:?}", not_done(*rung))]
     Unresponsive {
         /// Who.
         actor: ActorId,
+        /// How far it came: [`Rung::Request`], it has not acknowledged; [`Rung::Soft`], it has, and its clean-up did not end.
+        rung: Rung,
         /// How long it was waited for.
         after: Duration,
     },
@@ -371,6 +373,16 @@ impl<E> From<CallError<E>> for Error {
         match error {
             CallError::Returned(_, remote) => Error::Remote(remote),
             CallError::Failed(error) => error,
+        }
+    }
+}
+
+/// What an actor has not done that stands on that rung.
+fn not_done(rung: Rung) -> &'static str {
+    match rung {
+        Rung::Request => "has not acknowledged a cancel",
+        Rung::Soft | Rung::Terminate | Rung::Kill | Rung::Abandon => {
+            "has acknowledged a cancel and not ended"
         }
     }
 }

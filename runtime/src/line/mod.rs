@@ -22,7 +22,7 @@ pub(crate) use course::OnOpen;
 pub(crate) use cut::{Cut, note_shielded};
 pub(crate) use post::Post;
 pub use post::Presence;
-pub(crate) use strand::{Last, NoResult, Room, Strand};
+pub(crate) use strand::{GivenUp, Last, NoResult, Room, Strand};
 
 use std::sync::Arc;
 

@@ -7,13 +7,14 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::calls::Ended;
 use super::course::{Course, OnCancel, OnOpen, Over, Taken, Wish};
 use super::credit::{Admission, Ledger, Window};
 use super::cut::Cut;
 use super::wakers::Wakers;
-use crate::error::{ActorId, Error, Result};
+use crate::error::{ActorId, Error, Result, Rung};
 use crate::ipc::Sender;
 use crate::msg::{Dialogue, Failure, Form, Payload, Side, Terms, shown};
 use crate::trace::{self, ContextState, Step};
@@ -53,6 +54,16 @@ pub(crate) enum Last {
     Returned(Option<Payload>),
     Failed(Failure),
     Gone(Ended),
+    /// At the opener: it was asked to end, and the time for that is over.
+    GivenUp(GivenUp),
+}
+
+/// What a task has not done in its time that was asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GivenUp {
+    /// Where it was waited for.
+    pub(crate) rung: Rung,
+    pub(crate) after: Duration,
 }
 
 struct Inbox {
@@ -89,6 +100,8 @@ struct Outbox {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sending {
     Open,
+    /// Nothing more is sent. What comes can still be received.
+    Done,
     /// It was dropped by its task, or with it. If the task fails or is cut short, the other end is to see this and no end of the
     /// stream.
     Closing,
@@ -208,7 +221,7 @@ impl Strand {
 
     /// At the opener: whether the task has ended, and not well.
     pub(crate) fn is_set_back(&self) -> bool {
-        matches!(self.lock().last, Some(Last::Failed(_) | Last::Gone(_)))
+        matches!(self.lock().last, Some(Last::Failed(_) | Last::Gone(_) | Last::GivenUp(_)))
     }
 
     /// At the opener: whether the task was asked to end.
@@ -224,6 +237,7 @@ impl Strand {
                 failure.clone().into_error(&self.peer, self.function)
             }
             (Some(Last::Gone(ended)), _) => ended.to_error(&self.peer),
+            (Some(Last::GivenUp(given_up)), _) => given_up.to_error(&self.peer),
             (_, Some(by)) => Error::Cancelled { subject: self.here.clone(), canceller: by.clone() },
             (Some(Last::Returned(_)) | None, None) => {
                 Error::StreamEnded { actor: self.peer.clone() }
@@ -241,21 +255,25 @@ impl Strand {
     pub(crate) fn is_drained(&self) -> bool {
         let state = self.lock();
         let has_ended = state.inbox.end != End::Open || state.last.is_some();
-        state.outbox.phase != Sending::Open || has_ended && state.inbox.items.is_empty()
+        state.outbox.is_closed() || has_ended && state.inbox.items.is_empty()
     }
 
-    /// At the opener: the value is awaited. Unless there is a stream to receive them from, nobody will fetch the items.
+    /// At the opener: the value is awaited. Nothing more is sent: a task that reads to the end would else never come to its value.
+    /// Unless there is a stream to receive them from, nobody will fetch the items.
     pub(crate) fn on_result_awaited(&self) {
-        if !self.lock().course.has_stream() {
-            self.discard();
-        }
-    }
-
-    fn discard(&self) {
         let mut state = self.lock();
-        let credit = state.discard();
+        let credit = if state.course.has_stream() { None } else { state.discard() };
+        let ends_now = state.outbox.phase == Sending::Open && state.last.is_none();
+        if ends_now {
+            state.outbox.phase = Sending::Done;
+        }
+        let writers = state.waiting.writers.take();
         drop(state);
         self.give(credit);
+        if ends_now {
+            self.say_end_of_stream();
+        }
+        writers.wake();
     }
 
     pub(crate) fn state(&self) -> ContextState {
@@ -337,7 +355,7 @@ impl Strand {
                 Over::Cancelled { by: by.clone() }
             }
             Last::Failed(_) => Over::Failed,
-            Last::Gone(_) => Over::Lost,
+            Last::Gone(_) | Last::GivenUp(_) => Over::Lost,
         };
         let ends_well = over == Over::Returned;
         let mut state = self.lock();
@@ -415,6 +433,7 @@ impl Strand {
                 Err(NoResult::AsWished(Failure::Cancelled { by: by.clone() }))
             }
             Some(Last::Gone(ended)) => Err(NoResult::Gone(ended.clone())),
+            Some(Last::GivenUp(given_up)) => Err(NoResult::GivenUp(*given_up)),
             None => Err(NoResult::Taken),
         }
     }
@@ -436,7 +455,7 @@ impl Strand {
             state.inbox.end = End::Told;
             return Poll::Ready(Ok(None));
         }
-        if state.last.is_some() || state.outbox.phase != Sending::Open {
+        if state.last.is_some() || state.outbox.is_closed() {
             return Poll::Ready(Ok(None));
         }
         state.waiting.readers.register(cx);
@@ -481,6 +500,7 @@ impl Strand {
                 failure.clone().into_error(&self.peer, self.function)
             }
             (Some(Last::Gone(ended)), _) => ended.to_error(&self.peer),
+            (Some(Last::GivenUp(given_up)), _) => given_up.to_error(&self.peer),
             (None, Some(_)) if state.pace == Pace::Inside => return Some(Poll::Pending),
             (None, Some(by)) => {
                 Error::Cancelled { subject: self.here.clone(), canceller: by.clone() }
@@ -540,6 +560,11 @@ impl Strand {
         }
     }
 
+    /// At the opener: the task was asked to end, and is waited for no longer.
+    pub(crate) fn give_up(&self, given_up: GivenUp) {
+        self.on_last(Last::GivenUp(given_up));
+    }
+
     /// At the server: the task itself wants to end as cancelled.
     pub(crate) fn cancel_self(&self) {
         let _said = self.lock().course.cancel();
@@ -579,12 +604,14 @@ impl Strand {
         let credit = state.discard();
         let is_over = state.last.is_some();
         let before = std::mem::replace(&mut state.outbox.phase, phase);
+        // Once the end is said, there is nothing to hold back.
+        let is_said = matches!(before, Sending::Done | Sending::Closed);
+        if is_said {
+            state.outbox.phase = Sending::Closed;
+        }
         let told = match before {
-            Sending::Closed => {
-                state.outbox.phase = Sending::Closed;
-                None
-            }
-            Sending::Open | Sending::Closing => {
+            Sending::Closed => None,
+            Sending::Open | Sending::Done | Sending::Closing => {
                 state.course.on_stream_end();
                 Some(state.course.state(&self.here, &self.peer))
             }
@@ -593,8 +620,8 @@ impl Strand {
         drop(state);
         if !is_over {
             self.give(credit);
-            if before != Sending::Closed && phase == Sending::Closed {
-                let _pushed = self.out.push(Dialogue::EndOfStream { id: self.id, from: self.side });
+            if !is_said && phase == Sending::Closed {
+                self.say_end_of_stream();
             }
         }
         told.into_iter().for_each(|told| self.tell(told));
@@ -639,6 +666,11 @@ impl Strand {
         }
     }
 
+    fn say_end_of_stream(&self) {
+        // A peer that is gone reads no more.
+        let _pushed = self.out.push(Dialogue::EndOfStream { id: self.id, from: self.side });
+    }
+
     fn tell(&self, state: ContextState) {
         trace::emit(&self.peer, Step::Context { id: self.id, state });
     }
@@ -659,12 +691,31 @@ impl State {
     }
 }
 
+impl Outbox {
+    /// Whether the stream was closed here, or dropped.
+    fn is_closed(&self) -> bool {
+        match self.phase {
+            Sending::Open | Sending::Done => false,
+            Sending::Closing | Sending::Closed => true,
+        }
+    }
+}
+
+impl GivenUp {
+    pub(crate) fn to_error(self, actor: &ActorId) -> Error {
+        let GivenUp { rung, after } = self;
+        Error::Unresponsive { actor: actor.clone(), rung, after }
+    }
+}
+
 /// Why a context has no value.
 pub(crate) enum NoResult {
     Failed(Failure),
     Gone(Ended),
     /// It was cancelled, as this end wished.
     AsWished(Failure),
+    /// It was asked to end, and did not in its time.
+    GivenUp(GivenUp),
     /// It was taken before, or is not there yet.
     Taken,
 }

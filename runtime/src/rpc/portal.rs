@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::function::{Function, Remote};
 use super::host::Host;
 use crate::actor::{self, ThisActor};
-use crate::error::{ActorId, CallError, Error, Result, Teardown};
+use crate::error::{ActorId, CallError, Error, Result, Rung, Teardown};
 use crate::ipc::stream_pair;
 use crate::line::{Answer, Ended, Line, Manner, NoValue, Order, Post, Relation, Reply};
 use crate::msg::{Dialogue, End, Failure, Message, Payload, Unpackable, shown};
@@ -214,7 +214,10 @@ async fn ask_peer(this: &ThisActor, line: &Line, within: Duration) -> Result<()>
     match answer.await {
         Ok(Answer::Heard) => {}
         Ok(Answer::Refused) => return Err(not_ours(line)),
-        Err(_) => return Err(Error::Unresponsive { actor: line.actor.clone(), after }),
+        Err(_) => {
+            let (actor, rung) = (line.actor.clone(), Rung::Request);
+            return Err(Error::Unresponsive { actor, rung, after });
+        }
     }
     line.bond.wait_end().await;
     Ok(())

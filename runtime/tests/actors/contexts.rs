@@ -2,15 +2,17 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, raise};
 use runtime::trace::ContextState;
-use runtime::{CallError, Context, Error, Exit, Never, Portal, nursery};
+use runtime::{CallError, Context, Error, Exit, Never, Portal, Rung, Timings, nursery};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use crate::gate::{self, Gate};
 use crate::{Need, PATIENT};
 
 crate::cases![
@@ -37,9 +39,23 @@ crate::cases![
         a_child_opens_a_context_in_its_parent,
         many_contexts_at_once_keep_apart,
         an_actor_that_is_told_to_end_tells_who_wanted_it,
+        a_slow_clean_up_stalls_nothing_else,
+    ],
+    None, IMPATIENT => [
+        a_task_that_does_not_acknowledge_is_given_up,
+        a_clean_up_that_does_not_end_is_given_up,
     ],
     Some(Need::Process) => [a_death_ends_a_context],
 ];
+
+/// For tasks that do not end though they are asked to.
+const IMPATIENT: Timings = Timings {
+    ack: Duration::from_millis(500),
+    soft: Duration::from_secs(1),
+    terminate: Duration::from_millis(200),
+    abandon: Duration::from_millis(300),
+    ..PATIENT
+};
 
 #[derive(Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[error("{0} went wrong")]
@@ -173,6 +189,7 @@ impl Drop for Told {
 struct Ward {
     ended: RefCell<BTreeMap<u32, bool>>,
     begun: Notify,
+    released: Rc<Notify>,
 }
 
 struct Ending<'w>(&'w Ward, u32);
@@ -233,6 +250,29 @@ impl Ward {
         let _cx = cx;
         self.begun.notify_one();
         std::future::pending::<()>().await;
+    }
+
+    /// Is not ended before it is released.
+    #[runtime::context]
+    async fn linger(&self, cx: Context, number: u32) -> runtime::Result<()> {
+        let _ending = Ending(self, number);
+        let _cx = cx.started(()).await?;
+        let released = Rc::clone(&self.released);
+        runtime::shield(PATIENT.soft, async move { released.notified().await }).await
+    }
+
+    /// Lets all go that linger.
+    async fn release(&self) {
+        self.released.notify_waiters();
+    }
+
+    /// Hears of nothing before the gate opens.
+    #[runtime::context]
+    async fn block(&self, cx: Context<(), (), ()>, gate: PathBuf) -> runtime::Result<()> {
+        let mut stream = cx.started(()).await?.open_stream()?;
+        stream.recv().await?;
+        gate::pass(gate);
+        stream.recv().await.map(drop)
     }
 
     async fn wait_begun(&self) {
@@ -529,6 +569,103 @@ async fn an_actor_that_is_told_to_end_tells_who_wanted_it() -> runtime::Result<(
         };
         assert_eq!((&subject, &canceller), (middle.id(), runtime::current()?.id()));
         Ok(())
+    })
+    .await
+}
+
+async fn a_slow_clean_up_stalls_nothing_else() -> runtime::Result<()> {
+    nursery(async |n| {
+        let ward = n.start::<Ward>("ward").await?;
+        let opened = ward.linger(1).open(async |cx| {
+            cx.cancel().await;
+            assert_eq!(cx.state(), ContextState::Started);
+            // Calls are answered,
+            assert!(!ward.has_ended(1).await?);
+            // and cancels heard: of another context, and of a call.
+            let other = ward.stay(2).open(async |other| {
+                other.cancel().await;
+                Ok(())
+            });
+            other.await?;
+            assert!(ward.has_ended(2).await?);
+            tokio::select! {
+                biased;
+                begun = ward.wait_begun() => panic!("{begun:?}"),
+                ended = ward.has_ended(1) => assert!(!ended?),
+            }
+            ward.release().await?;
+            Ok(())
+        });
+        opened.await?;
+        assert!(ward.has_ended(1).await?);
+        ward.cancel().await
+    })
+    .await
+}
+
+/// The rung on which a context was given up.
+fn given_up<T: std::fmt::Debug>(
+    ended: Result<T, CallError<Error>>,
+    by: &Portal,
+) -> (Rung, Duration) {
+    match ended {
+        Err(CallError::Failed(Error::Unresponsive { actor, rung, after })) if actor == *by.id() => {
+            (rung, after)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn a_task_that_does_not_acknowledge_is_given_up() -> runtime::Result<()> {
+    nursery(async |n| {
+        let ward = n.start::<Ward>("ward").await?;
+        let gate = Gate::closed();
+        let mut blocked = None;
+        let opening = ward.block(gate.path());
+        let ended = opening.open(async |cx| {
+            cx.open_stream()?.send(()).await?;
+            blocked = Some(gate.wait_for(1).await);
+            cx.cancel().await;
+            Ok(())
+        });
+        assert_eq!(given_up(ended.await, &ward), (Rung::Request, IMPATIENT.ack));
+        blocked.expect("it waits").open();
+        // What it still says of the context harms nobody.
+        assert!(!ward.has_ended(1).await?);
+        ward.cancel().await
+    })
+    .await
+}
+
+async fn a_clean_up_that_does_not_end_is_given_up() -> runtime::Result<()> {
+    nursery(async |n| {
+        let ward = n.start::<Ward>("ward").await?;
+        let bound = IMPATIENT.soft + IMPATIENT.terminate + IMPATIENT.abandon;
+        let begun = Instant::now();
+        let at_the_end = ward.linger(1).open(async |cx| {
+            cx.cancel().await;
+            Ok(())
+        });
+        let for_its_result = ward.linger(2).open(async |cx| {
+            cx.cancel().await;
+            Ok(cx.result().await?)
+        });
+        let scope = runtime::CancelScope::new();
+        let dropped = scope.run(ward.linger(3).open(async |_| {
+            scope.cancel();
+            std::future::pending::<runtime::Result<()>>().await
+        }));
+        let (at_the_end, for_its_result, dropped) =
+            tokio::join!(at_the_end, for_its_result, dropped);
+        assert!(begun.elapsed() >= bound);
+        for ended in [at_the_end, for_its_result, dropped.map(drop).map_err(CallError::Failed)] {
+            assert_eq!(given_up(ended, &ward), (Rung::Soft, bound));
+        }
+        // It ends when it likes, and what it says then harms nobody.
+        assert!(!ward.has_ended(1).await?);
+        ward.release().await?;
+        while !(ward.has_ended(1).await? && ward.has_ended(2).await?) {}
+        ward.cancel().await
     })
     .await
 }

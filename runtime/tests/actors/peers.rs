@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use runtime::{Backend, CallError, Error, Nursery, Portal, Timings, current, nursery};
+use runtime::{Backend, CallError, Error, Nursery, Portal, Rung, Timings, current, nursery};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::gate::{self, Gate};
@@ -591,8 +591,8 @@ async fn a_peer_that_is_stuck_does_not_answer() -> runtime::Result<()> {
         };
         let (_passed, refused) = tokio::join!(stuck, cancel);
         match refused {
-            Err(CallError::Returned(Error::Unresponsive { actor, after }, _)) => {
-                assert_eq!((&actor, after), (desk.id(), SHORT_ACK.ack));
+            Err(CallError::Returned(Error::Unresponsive { actor, rung, after }, _)) => {
+                assert_eq!((&actor, rung, after), (desk.id(), Rung::Request, SHORT_ACK.ack));
             }
             other => panic!("{other:?}"),
         }

@@ -23,10 +23,12 @@ crate::cases![None => [
     a_failure_is_no_end_of_the_stream,
     what_is_left_is_let_go_of_at_the_end,
     a_result_is_had_though_nobody_opened_the_stream,
+    who_asks_for_the_result_has_no_more_to_say,
     the_halves_of_a_stream_serve_two_tasks,
     subscribers_see_everything_in_order,
     a_slow_subscriber_is_told_what_it_missed,
     a_reader_that_is_dropped_loses_nothing_for_the_others,
+    who_resubscribes_begins_where_the_other_is,
     a_one_way_stream_is_read_to_its_end,
     a_one_way_stream_tells_how_its_function_failed,
     a_dropped_reader_ends_the_function,
@@ -347,7 +349,10 @@ async fn who_was_told_the_end_sends_no_more() -> runtime::Result<()> {
 }
 
 /// All that is received before the end or the error, and that.
-async fn read(stream: &mut Stream<u32, Never>) -> (Vec<u32>, runtime::Result<()>) {
+async fn read<T>(stream: &mut Stream<u32, T>) -> (Vec<u32>, runtime::Result<()>)
+where
+    T: Serialize + Send + 'static,
+{
     let mut received = Vec::new();
     loop {
         match stream.recv().await {
@@ -408,6 +413,33 @@ async fn a_result_is_had_though_nobody_opened_the_stream() -> runtime::Result<()
         let actor = n.actor("a").expose::<count_to>().await?;
         let opening = actor.context::<count_to>((1000, Then::Return));
         assert_eq!(opening.open(async |cx| Ok(cx.result().await?)).await?, 1000);
+        actor.cancel().await
+    })
+    .await
+}
+
+/// The function reads to the end, which nobody but the one who waits for it can make.
+async fn who_asks_for_the_result_has_no_more_to_say() -> runtime::Result<()> {
+    nursery(async |n| {
+        let actor = n.actor("a").expose::<increment>().await?;
+        let unopened = actor.context::<increment>(()).open(async |cx| Ok(cx.result().await?));
+        assert_eq!(unopened.await?, 0);
+        let held = actor.context::<increment>(()).open(async |cx| {
+            let mut stream = cx.open_stream()?;
+            for i in 0..3 {
+                stream.send(i).await?;
+            }
+            let (count, read) = tokio::join!(cx.result(), read(&mut stream));
+            assert_eq!(count?, 3);
+            // What came is there.
+            let (items, end) = read;
+            end?;
+            assert_eq!(items, [1, 2, 3]);
+            let late = stream.send(4).await;
+            assert!(matches!(late, Err(Error::StreamEnded { .. })), "{late:?}");
+            Ok(())
+        });
+        held.await?;
         actor.cancel().await
     })
     .await
@@ -510,6 +542,33 @@ async fn a_reader_that_is_dropped_loses_nothing_for_the_others() -> runtime::Res
             assert_eq!(second.recv().await?, Some(7));
             drop(second);
             assert_eq!(first.recv().await?, Some(7));
+            Ok(())
+        });
+        opened.await?;
+        actor.cancel().await
+    })
+    .await
+}
+
+async fn who_resubscribes_begins_where_the_other_is() -> runtime::Result<()> {
+    nursery(async |n| {
+        let actor = n.actor("a").expose::<count_to>().await?;
+        let opened = actor.context::<count_to>((10, Then::Return)).capacity(4).open(async |cx| {
+            let mut stream = cx.open_stream()?;
+            let mut first = stream.subscribe()?;
+            for expected in 0..2 {
+                assert_eq!(first.recv().await?, Some(expected));
+            }
+            let mut behind = first.resubscribe();
+            let mut far_behind = first.resubscribe();
+            assert_eq!(all_of(first).await?, [2, 3, 4, 5, 6, 7, 8, 9]);
+            let lagged = behind.recv().await;
+            assert!(matches!(lagged, Err(Error::Lagged { missed: 4 })), "{lagged:?}");
+            assert_eq!(all_of(behind.resubscribe()).await?, [6, 7, 8, 9]);
+            assert_eq!(all_of(behind).await?, [6, 7, 8, 9]);
+            // One of a stream that has ended has what is kept, and then the end.
+            assert!(far_behind.recv().await.is_err());
+            assert_eq!(all_of(far_behind.resubscribe().skipping()).await?, [6, 7, 8, 9]);
             Ok(())
         });
         opened.await?;
