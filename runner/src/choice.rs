@@ -14,6 +14,7 @@ use runner_core::manifest::{
 };
 
 use runner_core::protocol::{HarnessKind, Resources};
+use runner_core::test::Place;
 
 use crate::cli::{MaxFail, RunFlags, SelectFlags};
 use crate::exit::{Exit, Failure, warn};
@@ -151,11 +152,11 @@ impl<'a> Choice<'a> {
         }
     }
 
-    /// Whether every backend tolerates how the output of its suites will be taken, which depends on
-    /// the harness that each was found to have.
+    /// Whether the output of every suite can be taken as was asked for, and every backend tolerates
+    /// how it will be taken: that depends on the harness that each suite was found to have.
     ///
     /// # Errors
-    /// Where `CI` is set, each that does not. Elsewhere they are warned of.
+    /// Where `CI` is set, each that cannot or does not. Elsewhere they are warned of.
     pub fn check_capture(
         &self,
         manifest: &Manifest,
@@ -166,20 +167,32 @@ impl<'a> Choice<'a> {
         for (suite, harness) in harnesses {
             let Some(suite) = manifest.suite(suite) else { continue };
             let mode = suite.capture_with(*harness, self.options.capture);
+            let asked = self.options.capture.or(suite.capture);
+            if let Some(asked) = asked.filter(|asked| *asked != mode) {
+                let (name, asked, mode) = (&suite.name, asked.word(), mode.word());
+                let message = format!(
+                    "suite `{name}` has a harness of its own: its output is taken by capture \
+                     `{mode}`, not `{asked}`"
+                );
+                refuse(&mut errors, message, &suite.place, setting);
+            }
             let chosen = manifest.backends.iter().filter(|it| suite.backends.contains(&it.name));
             let chosen = chosen.filter(|backend| self.backends.contains(&backend.name));
             for backend in chosen.filter(|backend| !tolerates(&backend.capture, mode)) {
                 let (name, word) = (&backend.name, mode.word());
                 let message = format!("backend `{name}` does not tolerate capture `{word}`");
-                match setting {
-                    Setting::Unattended => {
-                        errors.push(Diagnostic::new(message).at_line(&backend.place));
-                    }
-                    Setting::Attended => warn(message),
-                }
+                refuse(&mut errors, message, &backend.place, setting);
             }
         }
         errors.into_result(()).map_err(|errors| Failure::new(Exit::Setup, errors))
+    }
+}
+
+/// An error where nobody would see a warning.
+fn refuse(errors: &mut Diagnostics, message: String, place: &Place, setting: Setting) {
+    match setting {
+        Setting::Unattended => errors.push(Diagnostic::new(message).at_line(place)),
+        Setting::Attended => warn(message),
     }
 }
 

@@ -71,7 +71,7 @@ fn run(flags: &RunFlags) -> Result<Exit, Failure> {
     let faults = Faults::report(&found);
     let to_run = count_to_run(&found.cases);
     if to_run == 0 {
-        tell_nothing_runs(&found.cases);
+        tell_nothing_runs(&found.cases, &flags.select.words);
         return Ok(faults.unless(Exit::NoTests));
     }
     if let Some(debugger) = &flags.debugger {
@@ -377,9 +377,15 @@ fn count_to_run(cases: &[Case]) -> usize {
     cases.iter().filter(|case| case.plan == Plan::Run).count()
 }
 
-/// Why a selection runs nothing: because it is empty, or because of what the marks say.
-fn tell_nothing_runs(cases: &[Case]) {
+/// Why a selection runs nothing: because it is empty, or because of what the marks say; or because
+/// a command was taken for a part of a test's name.
+fn tell_nothing_runs(cases: &[Case], words: &[String]) {
     let mut diagnostic = Diagnostic::new("no tests to run");
+    let cli = Cli::command();
+    if let Some(word) = words.iter().find(|word| cli.find_subcommand(word.as_str()).is_some()) {
+        diagnostic = diagnostic
+            .hint(format!("`{word}` is a command only where it comes first: `runner {word} …`"));
+    }
     for case in cases.iter().take(10) {
         if let Some(why) = catalogue::why_not(case) {
             diagnostic = diagnostic.hint(format!("{}: {why}", case.id));

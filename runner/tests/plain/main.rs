@@ -81,6 +81,30 @@ fn a_backend_has_to_tolerate_that_fds_are_captured() {
 }
 
 #[test]
+fn that_output_cannot_be_taken_as_the_manifest_says_is_told() {
+    let manifest = fs::read_to_string(folder().join("runner.toml")).expect("written");
+    let wishful = manifest.replace("[suites.mimic]", "[suites.mimic]\ncapture = \"tee-sys\"");
+    fs::write(folder().join("wishful.toml"), wishful).expect("written");
+    let expected = "suite `mimic` has a harness of its own: its output is taken by capture `fd`, \
+                    not `tee-sys`";
+    let arguments = ["--manifest", "wishful.toml", "passes"];
+    let run = runner(&arguments);
+    assert_eq!(run.code, 0, "{run}");
+    assert_eq!(run.stderr.matches("harness of its own").count(), 1, "{run}");
+    assert!(run.stderr.contains(expected), "{run}");
+    let run = runner_with(&arguments, &[("CI", "1")]);
+    assert_eq!(run.code, 96, "{run}");
+    assert!(run.stderr.contains(expected) && run.stderr.contains("wishful.toml"), "{run}");
+}
+
+#[test]
+fn a_command_that_is_taken_for_a_word_is_told() {
+    let run = runner(&["--manifest", "runner.toml", "list"]);
+    assert_eq!(run.code, 4, "{run}");
+    assert!(run.stderr.contains("`list` is a command only where it comes first"), "{run}");
+}
+
+#[test]
 fn an_ignored_test_runs_when_it_is_asked_for() {
     let run = runner(&["waits", "waits_to_be_asked", "--backend", "warm"]);
     assert_eq!(run.code, 4, "{run}");
