@@ -2,7 +2,8 @@
 //!
 //! The terminal gives lines to programs, and shows what is typed; for keys both have to be off. They
 //! are on again whenever this process does not read: when it stops, when it is no longer the
-//! foreground job, when a [`Keys`] is dropped, also by a panic. Ctrl-C and Ctrl-Z stay signals.
+//! foreground job, when a [`Keys`] is dropped, also by a panic. Ctrl-C and Ctrl-Z stay signals. No
+//! change waits for output: where somebody has stopped that (Ctrl-S), the run would stand too.
 //!
 //! Used by `execute`, which wakes up for [`Keys::fd`].
 
@@ -63,7 +64,7 @@ impl Keys {
         if let Some(before) = self.before.take() {
             // It may be gone; and whoever changes it in the background is stopped.
             if self.is_foreground() {
-                let _ = tcsetattr(&self.stdin, SetArg::TCSADRAIN, &before);
+                let _ = tcsetattr(&self.stdin, SetArg::TCSANOW, &before);
             }
         }
     }
@@ -96,7 +97,7 @@ impl Keys {
         // A read returns what there is, if anything: another may have read it first.
         modes.control_chars[SpecialCharacterIndices::VMIN as usize] = 0;
         modes.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
-        tcsetattr(&self.stdin, SetArg::TCSADRAIN, &modes)?;
+        tcsetattr(&self.stdin, SetArg::TCSANOW, &modes)?;
         Ok(before)
     }
 }

@@ -23,6 +23,10 @@ use crate::test::{Mark, Place};
 
 pub use schedule::{Backoff, FailFast, Jitter, Retries, Terminate, ThreadsRequired};
 
+/// No span of time that comes from a manifest is longer: clocks add them to each other and to
+/// instants, which must not overflow.
+pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// A manifest without errors. Lists are in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {

@@ -80,6 +80,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 const PAUSE_LIMIT: Duration = Duration::from_secs(1);
 /// How long to look for what a lost supervisor left.
 const BURIAL_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks.
+const BURIAL_LOOK: Duration = Duration::from_millis(1);
 
 impl Player {
     /// Forks `count` supervisors and hears signals from then on. The caller has one thread.
@@ -215,8 +217,10 @@ impl Player {
             }
             for orphan in orphans {
                 let _ = kill(orphan, Signal::SIGKILL);
-                let _ = waitpid(orphan, None);
+                // One that changed its user cannot be killed, and is not waited for beyond that.
+                let _ = waitpid(orphan, Some(WaitPidFlag::WNOHANG));
             }
+            thread::sleep(BURIAL_LOOK);
         }
     }
 

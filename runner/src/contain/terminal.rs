@@ -45,7 +45,7 @@ impl Terminal {
     /// Undoes what a program did that could not do so itself.
     pub(super) fn restore_modes(&self) {
         if let Some(modes) = &self.modes {
-            let _ = tcsetattr(&self.tty, SetArg::TCSADRAIN, modes);
+            let _ = tcsetattr(&self.tty, SetArg::TCSANOW, modes);
         }
     }
 }

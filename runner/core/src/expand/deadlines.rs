@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::manifest::SlowTimeout;
+use crate::manifest::{LONGEST, SlowTimeout};
 
 /// Everything a deadline is made from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,9 +20,6 @@ pub(super) struct Deadlines {
     /// `--timeout-scale`.
     pub(super) scale: f64,
 }
-
-/// Clocks add durations to instants: what is longer than this would overflow somewhere.
-pub(super) const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 impl Deadlines {
     /// When the case is over, whatever it does.

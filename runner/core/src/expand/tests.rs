@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::diagnostic::Source;
 use crate::filter::{Filter, Position};
+use crate::manifest::LONGEST;
 use crate::protocol::{HarnessKind, PROTOCOL_VERSION, Panics};
 use crate::test::{Mark, MarkKind, ModuleMarks};
 
@@ -310,7 +311,7 @@ fn deadlines_are_multiplied_and_scaled() {
     assert_eq!(on(&scaled, "exec").slow_after, Duration::from_secs(60));
     assert_eq!(on(&scaled, "exec").grace, Duration::from_secs(1), "asking takes no longer");
     // Total: no factor makes a clock overflow.
-    assert_eq!(expand_at(f64::MAX)[0].timeout, deadlines::LONGEST);
+    assert_eq!(expand_at(f64::MAX)[0].timeout, LONGEST);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::LONGEST;
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::test::Place;
 
@@ -282,11 +283,11 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A span of time as nextest writes it: `"1m 30s"`, `"100ms"`.
+    /// A span of time as nextest writes it: `"1m 30s"`, `"100ms"`. Never above [`LONGEST`].
     pub(super) fn duration(&self) -> Option<Duration> {
         let text = self.string()?;
         match humantime::parse_duration(&text.value) {
-            Ok(duration) => Some(duration),
+            Ok(duration) => Some(duration.min(LONGEST)),
             Err(error) => {
                 let diagnostic = Diagnostic::new(format!("`{}` is no span of time", text.value))
                     .at_span(&self.reader.source, text.span)

@@ -101,6 +101,21 @@ fn a_suite_is_one_target_of_any_kind() {
 }
 
 #[test]
+fn no_span_of_time_is_so_long_that_clocks_overflow() {
+    let age = "500000000000years";
+    let manifest = good(&small(&format!(
+        r#"
+        [profile.default]
+        slow-timeout = {{ period = "{age}", grace-period = "{age}" }}
+        leak-timeout = "{age}"
+        "#,
+    )));
+    let profile = manifest.profile("default").expect("there");
+    let SlowTimeout { period, grace, .. } = profile.slow;
+    assert_eq!((period, grace, profile.leak.period), (LONGEST, LONGEST, LONGEST));
+}
+
+#[test]
 fn a_profile_inherits_what_it_does_not_say() {
     let manifest = good(&small(
         r#"
