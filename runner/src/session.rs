@@ -12,6 +12,7 @@ use runner_core::diagnostic::{Diagnostic, Style};
 use runner_core::event::{EVENT_VERSION, Event};
 use runner_core::expand::{Case, Plan};
 use runner_core::manifest::{CaptureMode, Manifest};
+use runner_core::memory::CAPTURE_LIMIT_BYTES;
 use runner_core::run_folder::RunFolder;
 
 use crate::again::Again;
@@ -27,9 +28,6 @@ use crate::keys::KeySource;
 use crate::report::{Context, Reporter, Tally, View};
 use crate::store::{KEEP, Log, Store, StoreError};
 use crate::{catalogue, contain, debugger, triage};
-
-/// Room for the captured output of one attempt.
-const CAPTURE_LIMIT_BYTES: usize = 16 << 20;
 
 /// Under a bar, what goes to fds 1 and 2 past the capture lies here, in the run's folder.
 const RAW_LOG: &str = "raw.log";

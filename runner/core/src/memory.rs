@@ -84,6 +84,9 @@ const WINDOW_BYTES: u64 = 1 << 20;
 /// No page of any machine we run on is larger.
 const PAGE_BYTES: usize = 64 << 10;
 
+/// Room for the captured output of one attempt, in every face.
+pub const CAPTURE_LIMIT_BYTES: usize = 16 << 20;
+
 /// Which of the two streams a record was written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stream {

@@ -502,6 +502,25 @@ pub fn send<T: Serialize>(socket: &mut impl Write, message: &T) -> Result<(), Pr
     Ok(())
 }
 
+/// Greets a new supervisor over a blocking socket, and waits for it to greet back.
+///
+/// # Errors
+/// [`ProtocolError::Version`] if it speaks another protocol or says something else first, else those
+/// of [`send`] and [`receive`].
+pub fn greet(mut supervisor: impl Read + Write) -> Result<(), ProtocolError> {
+    send(&mut supervisor, &ToSupervisor::Hello { protocol: PROTOCOL_VERSION })?;
+    match receive(&mut supervisor)? {
+        FromSupervisor::Hello { protocol: PROTOCOL_VERSION } => Ok(()),
+        FromSupervisor::Hello { protocol } => Err(ProtocolError::Version { theirs: protocol }),
+        FromSupervisor::Slow { .. }
+        | FromSupervisor::Finished(_)
+        | FromSupervisor::Fault { .. }
+        | FromSupervisor::Debugged
+        | FromSupervisor::Paused
+        | FromSupervisor::Inspected(_) => Err(ProtocolError::Version { theirs: 0 }),
+    }
+}
+
 /// Reads one frame from a blocking socket.
 ///
 /// # Errors

@@ -17,12 +17,12 @@ use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use runner_core::expand::{AttemptPlace, Case};
-use runner_core::memory::{Memory, Output};
+use runner_core::memory::{CAPTURE_LIMIT_BYTES, Memory, Output};
 use runner_core::outcome::{Outcome, judge};
 use runner_core::owner::Owner;
 use runner_core::process;
 use runner_core::protocol::{
-    self, Attempt, Facts, FromSupervisor, Hang, PROTOCOL_VERSION, ProtocolError, ToSupervisor,
+    self, Attempt, Facts, FromSupervisor, Hang, ProtocolError, ToSupervisor,
 };
 use runner_core::report;
 use runner_core::run_folder::RunFolder;
@@ -72,8 +72,6 @@ pub(crate) struct Played {
     pub(crate) seed: Option<u64>,
 }
 
-/// Room for the output of one attempt, in bytes.
-const CAPTURE_LIMIT_BYTES: usize = 64 << 20;
 /// How long a supervisor may be silent when all clocks of its attempt have run out.
 const SILENCE: Duration = Duration::from_secs(10);
 /// How long supervisors may take to stop what is theirs before this process stops.
@@ -343,22 +341,10 @@ impl Client {
 
     fn greet(
         memory: Memory,
-        (mut control, pid): (UnixStream, Pid),
+        (control, pid): (UnixStream, Pid),
         slot: u32,
     ) -> Result<Self, ProtocolError> {
-        protocol::send(&mut control, &ToSupervisor::Hello { protocol: PROTOCOL_VERSION })?;
-        match protocol::receive(&mut control)? {
-            FromSupervisor::Hello { protocol: PROTOCOL_VERSION } => {}
-            FromSupervisor::Hello { protocol } => {
-                return Err(ProtocolError::Version { theirs: protocol });
-            }
-            FromSupervisor::Slow { .. }
-            | FromSupervisor::Debugged
-            | FromSupervisor::Finished(_)
-            | FromSupervisor::Paused
-            | FromSupervisor::Inspected(_)
-            | FromSupervisor::Fault { .. } => return Err(ProtocolError::Version { theirs: 0 }),
-        }
+        protocol::greet(&control)?;
         Ok(Self { control, memory, pid, slot })
     }
 

@@ -23,8 +23,8 @@ use runner_core::outcome::signal_name;
 use runner_core::owner::Owner;
 use runner_core::process;
 use runner_core::protocol::{
-    self, Attempt, Capture, Clocks, Decoder, Facts, FromSupervisor, Hang, PROTOCOL_VERSION,
-    Program, ProtocolError, Resources, Stdin, ToSupervisor, Work,
+    self, Attempt, Capture, Clocks, Decoder, Facts, FromSupervisor, Hang, Program, ProtocolError,
+    Resources, Stdin, ToSupervisor, Work,
 };
 use runner_core::report;
 use runner_core::symbols::Symboliser;
@@ -128,20 +128,7 @@ impl<'a> Thin<'a> {
     }
 
     fn greet(&mut self) -> Result<(), ProtocolError> {
-        let hello = ToSupervisor::Hello { protocol: PROTOCOL_VERSION };
-        protocol::send(&mut self.control, &hello)?;
-        match protocol::receive(&mut self.control)? {
-            FromSupervisor::Hello { protocol: PROTOCOL_VERSION } => {}
-            FromSupervisor::Hello { protocol } => {
-                return Err(ProtocolError::Version { theirs: protocol });
-            }
-            FromSupervisor::Slow { .. }
-            | FromSupervisor::Debugged
-            | FromSupervisor::Finished(_)
-            | FromSupervisor::Fault { .. }
-            | FromSupervisor::Paused
-            | FromSupervisor::Inspected(_) => return Err(ProtocolError::Version { theirs: 0 }),
-        }
+        protocol::greet(&self.control)?;
         let start = ToSupervisor::Start(Box::new(attempt(self.contain)));
         protocol::send(&mut self.control, &start)
     }
