@@ -23,6 +23,7 @@
 //! rpc         functions, portals, calls, and serving them
 //! context     tasks in two actors, linked
 //! stream      what the two say to each other, and what is made of it
+//! channel     channels of the user's own, whose ends go wherever values go
 //! boot        how a program and each of its actors begin and end
 //! supervise   nurseries, the life of a child, the kill ladder: joins ipc and spawn, starts what boot runs
 //! cluster     several actors of a type at once, one function in an actor of its own
@@ -36,6 +37,7 @@ pub mod trace;
 
 mod actor;
 mod boot;
+mod channel;
 mod cluster;
 mod context;
 mod error;
@@ -55,6 +57,7 @@ mod watch;
 
 pub use actor::{ActorInfo, current};
 pub use boot::{Config, Guard, RootConfig, block_on_root, divert, init, interrupt, on_actor_start};
+pub use channel::{ChannelReceiver, ChannelSender, channel};
 pub use cluster::{Cluster, ClusterEnd, to_actor};
 pub use context::{Context, Opened, Opening, Started, gather_contexts};
 pub use error::{

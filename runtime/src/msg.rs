@@ -310,6 +310,23 @@ impl Payload {
         }
     }
 
+    /// Its bytes, and the descriptors they refer to. `None`: it was packed for a thread.
+    pub(crate) fn into_parts(self) -> Option<(Vec<u8>, Vec<OwnedFd>)> {
+        match self {
+            Payload::Bytes(bytes) => Some((bytes, Vec::new())),
+            Payload::Parcel(parcel) => Some((parcel.bytes, parcel.ends)),
+            Payload::Value(_) => None,
+        }
+    }
+
+    /// What [`Payload::into_parts`] has taken apart.
+    pub(crate) fn of_parts(bytes: Vec<u8>, ends: Vec<OwnedFd>) -> Payload {
+        match ends.len() {
+            0 => Payload::Bytes(bytes),
+            count => Payload::Parcel(Box::new(Parcel { bytes, count, ends })),
+        }
+    }
+
     /// About how much memory it holds, in bytes.
     pub(crate) fn weight_bytes(&self) -> usize {
         match self {
@@ -353,7 +370,7 @@ pub(crate) enum Unpackable {
     Type(String),
     #[error("{0} bytes, and a message holds at most {limit}", limit = FRAME_LIMIT_BYTES - ENVELOPE_BYTES)]
     Size(usize),
-    #[error("it holds {0} portals, and a message brings at most {MOST_ENDS}")]
+    #[error("it holds {0} portals and ends of channels, and a message brings at most {MOST_ENDS}")]
     Ends(usize),
 }
 

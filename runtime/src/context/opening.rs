@@ -131,6 +131,11 @@ impl<C: ContextFunction> Opened<C> {
         &self.first
     }
 
+    /// The same, for what is used up by use: the end of a [`channel`](crate::channel()), for one.
+    pub fn first_mut(&mut self) -> &mut C::Started {
+        &mut self.first
+    }
+
     /// The stream between the two tasks; there is one.
     ///
     /// # Errors

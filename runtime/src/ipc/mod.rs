@@ -6,10 +6,12 @@
 //! Used by `rpc`, `supervise` and `boot`. No process is known here.
 
 mod channel;
+mod packets;
 mod queue;
 mod rights;
 mod socket;
 
 pub(crate) use channel::{Channel, Closed, MemoryEnd};
+pub(crate) use packets::{PACKET_BYTES, Packet, Packets, packet_pair};
 pub(crate) use queue::Sender;
 pub(crate) use socket::stream_pair;

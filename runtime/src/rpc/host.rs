@@ -110,7 +110,26 @@ impl Drop for Entered {
 impl Host {
     /// Of the actor of this thread.
     pub(crate) fn here() -> Result<Rc<Host>> {
-        HOST.with_borrow(Clone::clone).ok_or(Error::NoRuntime)
+        // Also where the thread ends: an end of a channel may be kept so long.
+        let host = HOST.try_with(|host| host.borrow().clone());
+        host.ok().flatten().ok_or(Error::NoRuntime)
+    }
+
+    pub(crate) fn id(&self) -> &ActorId {
+        &self.this.id
+    }
+
+    /// Which of the actor's lives this is.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.this.incarnation()
+    }
+
+    /// Who made this actor end, if it is ending.
+    pub(crate) fn ended_by(&self) -> Option<ActorId> {
+        match &*self.doors.borrow() {
+            Doors::Shut | Doors::Open { .. } => None,
+            Doors::Ending { by } => Some(by.clone()),
+        }
     }
 
     /// From now on calls are served.

@@ -7,6 +7,7 @@ mod backtraces;
 mod boots;
 mod calls;
 mod cancels;
+mod channels;
 mod clusters;
 mod contexts;
 mod deaths;
@@ -112,6 +113,7 @@ fn all_cases() -> Vec<Case> {
         boots::cases(),
         calls::cases(),
         cancels::cases(),
+        channels::cases(),
         clusters::cases(),
         contexts::cases(),
         deaths::cases(),
