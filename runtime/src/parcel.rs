@@ -1,10 +1,10 @@
-//! Descriptors that travel with a value: what a portal in it is made of at the other end.
+//! Descriptors that travel with a value: what a portal or the end of a channel in it is made of where it arrives.
 //!
 //! A value is packed by serde, which carries bytes only. While one is packed for a channel, whatever in it needs a descriptor
 //! [`enclose`]s it and writes down its number; while it is unpacked, it [`take_out`]s the descriptor of that number. Outside of both
 //! there is nowhere to put one, which is how such a value is refused by any other serialisation.
 //!
-//! `msg` packs and unpacks, `rpc` encloses and takes out.
+//! `msg` packs and unpacks, `rpc` and `channel` enclose and take out.
 
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;

@@ -151,7 +151,8 @@ pub enum Error {
         /// Each rung of the ladder it took, and for how long.
         teardown: Teardown,
     },
-    /// The channel to an actor broke while the actor lived; the actor was made to end.
+    /// The channel to an actor broke while the actor lived; if it was a child, it was made to end. Also of a
+    /// [`channel`](crate::channel()) whose other end was lost on its way to another actor, or in a panic.
     #[error("the channel to actor {actor} broke: {reason}")]
     ChannelLost {
         /// Who was at the other end.
@@ -207,7 +208,8 @@ pub enum Error {
         /// How many items may wait.
         capacity: u32,
     },
-    /// An item was sent into a stream that has ended: this end closed it, or the other end did, or its task has returned.
+    /// An item was sent into a stream that has ended: this end closed it, or the other end did, or its task has returned. Or into a
+    /// [`channel`](crate::channel()) whose receiver was dropped.
     #[error("the stream to actor {actor} has ended")]
     StreamEnded {
         /// Who is at the other end.

@@ -291,7 +291,7 @@ async fn an_end_that_was_used_goes_on_with_what_waits() -> runtime::Result<()> {
         }
         two.hand_receiver_to(one.clone()).await?;
         // No credit was lost or made on the way.
-        let rest = one.count(sender, 100, 200);
+        let rest = two.count(sender, 100, 200);
         let receive = async {
             for n in 100..200 {
                 assert_eq!(one.recv_kept().await?, Some(n));
