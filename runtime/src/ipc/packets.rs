@@ -40,7 +40,7 @@ pub(crate) fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// One end.
 pub(crate) struct Packets {
     fd: Watched,
-    control: Vec<u8>,
+    control: Vec<u64>,
     room: Vec<u8>,
 }
 
@@ -161,7 +161,7 @@ fn write(fd: &OwnedFd, packet: &[u8], ends: &[OwnedFd]) -> Result<(), Errno> {
     }
 }
 
-fn read(fd: &OwnedFd, room: &mut Vec<u8>, control: &mut Vec<u8>) -> Result<Option<Packet>, Errno> {
+fn read(fd: &OwnedFd, room: &mut Vec<u8>, control: &mut Vec<u64>) -> Result<Option<Packet>, Errno> {
     if room.is_empty() {
         *room = vec![0; PACKET_BYTES];
         *control = control_buffer();
