@@ -4,7 +4,7 @@
 //! failure; both show the same.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -52,23 +52,25 @@ pub fn write_attributed(output: &Output, text: &mut impl Write) -> io::Result<()
 /// The last `count` lines of each writer, `name[pid] | line`, in the order in which the writers
 /// began; of a line that is too long for a report its beginning and end.
 pub fn last_lines(output: &Output, count: usize) -> Vec<u8> {
-    let mut writers: Vec<Vec<Line<'_>>> = Vec::new();
+    let mut places: HashMap<(i32, &str), usize> = HashMap::new();
+    let mut writers: Vec<VecDeque<Line<'_>>> = Vec::new();
     for line in lines(&output.records) {
-        let same =
-            |known: &&mut Vec<Line<'_>>| known.iter().all(|other| other.writer() == line.writer());
-        match writers.iter_mut().find(same) {
-            Some(known) => known.push(line),
-            None => writers.push(vec![line]),
+        let place = *places.entry((line.pid, line.name)).or_insert_with(|| {
+            writers.push(VecDeque::with_capacity(count + 1));
+            writers.len() - 1
+        });
+        let kept = &mut writers[place];
+        kept.push_back(line);
+        if kept.len() > count {
+            kept.pop_front();
         }
     }
     let mut text = Vec::new();
-    for lines in &writers {
-        for line in &lines[lines.len().saturating_sub(count)..] {
-            let bytes = excerpt(&line.bytes, REPORTED_LINE_BYTES);
-            let line = Line { bytes, ..*line };
-            // Writing to memory cannot fail.
-            let _ = line.write_writer(&mut text).and_then(|()| line.write(&mut text));
-        }
+    for line in writers.iter().flatten() {
+        let bytes = excerpt(&line.bytes, REPORTED_LINE_BYTES);
+        let line = Line { bytes, ..*line };
+        // Writing to memory cannot fail.
+        let _ = line.write_writer(&mut text).and_then(|()| line.write(&mut text));
     }
     text
 }
@@ -127,10 +129,6 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn writer(&self) -> (i32, &str) {
-        (self.pid, self.name)
-    }
-
     fn write_writer(&self, text: &mut impl Write) -> io::Result<()> {
         write!(text, "{}[{}] | ", self.name, self.pid)
     }
