@@ -406,35 +406,32 @@ async fn who_waits_for_a_peer_that_dies_is_told(case: Case) -> TestResult {
         Ok(Outcome::of(other.call::<stay>((gate,)).await))
     }
     let mut gate = Gate::closed(&case, "gate")?;
-    let took = Cell::new(None);
-    let outcome = runtime::nursery(async |n| {
-        let doomed = named(n, "doomed").await?;
-        let process = Process::open(doomed.call::<pid>(()).await?).map_err(Error::user)?;
-        let one = named(n, "one").await?;
-        let waiting = n.actor("waiting").expose::<wait_for_it>().await?;
-        let path = gate.path();
-        let held = one.context::<hold_on_to>((doomed.clone(),)).open(async |held| {
-            let (call, killed) =
-                tokio::join!(waiting.call::<wait_for_it>((doomed.clone(), path)), async {
-                    gate.arrived(1).await?;
-                    let started = Instant::now();
-                    process.send(Signal::SIGKILL)?;
-                    std::io::Result::Ok(started)
-                });
-            let started = killed.map_err(Error::user)?;
-            assert!(matches!(call?, Outcome::Died(_)));
-            let outcome = held.result().await?;
-            assert!(matches!(outcome, Outcome::Died(_)), "{outcome:?}");
-            took.set(Some(started.elapsed()));
-            Ok(())
-        });
-        held.await?;
-        Ok(())
-    })
-    .await;
-    let error = outcome.expect_err("a daemon died");
+    // In a nursery of its own: its death cancels nobody who waits for it.
+    let (n, of_doomed) = (Nursery::open()?, Nursery::open()?);
+    let doomed = named(&of_doomed, "doomed").await?;
+    let process = Process::open(doomed.call::<pid>(()).await?)?;
+    let one = named(&n, "one").await?;
+    let waiting = n.actor("waiting").expose::<wait_for_it>().await?;
+    let path = gate.path();
+    let held = one.context::<hold_on_to>((doomed.clone(),)).open(async |held| {
+        let (call, killed) =
+            tokio::join!(waiting.call::<wait_for_it>((doomed.clone(), path)), async {
+                gate.arrived(1).await?;
+                let started = Instant::now();
+                process.send(Signal::SIGKILL)?;
+                std::io::Result::Ok(started)
+            });
+        let started = killed.map_err(Error::user)?;
+        assert!(matches!(call?, Outcome::Died(_)));
+        let outcome = held.result().await?;
+        assert!(matches!(outcome, Outcome::Died(_)), "{outcome:?}");
+        Ok(started.elapsed())
+    });
+    let took = held.await?;
+    assert!(took < SOON, "took {took:?}");
+    let error = of_doomed.join().await.expect_err("a daemon died");
     assert_eq!(shape::of(&error), "doomed†signal 9 (SIGKILL)");
-    assert!(took.get().is_some_and(|took| took < SOON), "{took:?}");
+    n.shutdown().await?;
     Ok(())
 }
 
