@@ -61,7 +61,7 @@ fn matcher(text: &str) -> String {
 }
 
 /// As a shell reads it back.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let is_safe = |c: char| c.is_ascii_alphanumeric() || ":_-./@%+=,".contains(c);
     if !text.is_empty() && text.chars().all(is_safe) {
         return text.to_owned();

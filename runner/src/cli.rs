@@ -15,6 +15,7 @@ use runner_core::manifest::{CaptureMode, FailFast, Terminate, Threads};
 use runner_core::outcome::{FlakyPolicy, LeakPolicy};
 use runner_core::protocol::Resources;
 
+use crate::again::quoted;
 use crate::contain::{Contain, TakeTerminal};
 use crate::keys::KeySource;
 use crate::reap::{Look, Mode, Reap};
@@ -371,10 +372,14 @@ impl RunFlags {
     pub fn repeated(&self) -> Vec<String> {
         let mut words = Vec::new();
         if self.select.profile != "default" {
-            words.push(format!("--profile {}", self.select.profile));
+            words.push(format!("--profile {}", quoted(&self.select.profile)));
         }
         if let Some(profile) = self.select.cargo_profile() {
-            words.push(format!("--cargo-profile {profile}"));
+            words.push(format!("--cargo-profile {}", quoted(profile)));
+        }
+        match self.select.default_filter() {
+            DefaultFilter::Apply => {}
+            DefaultFilter::Ignore => words.push("--ignore-default-filter".to_owned()),
         }
         match self.select.run_ignored() {
             RunIgnored::Default => {}
@@ -556,6 +561,14 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_decides_about_a_case_is_said_again_as_a_shell_reads_it() {
+        let flags = run(&["--profile", "my profile", "--ignore-default-filter", "-r", "a::b"]);
+        let expected =
+            ["--profile 'my profile'", "--cargo-profile release", "--ignore-default-filter"];
+        assert_eq!(flags.repeated(), expected);
     }
 
     #[test]

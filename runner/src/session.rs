@@ -15,7 +15,7 @@ use runner_core::manifest::{CaptureMode, Manifest};
 use runner_core::memory::CAPTURE_LIMIT_BYTES;
 use runner_core::run_folder::RunFolder;
 
-use crate::again::Again;
+use crate::again::{Again, quoted};
 use crate::cargo::Workspace;
 use crate::choice::{Bounds, Choice, Setting};
 use crate::cli::{Cli, Command, ListFlags, ListFormat, ReapFlags, RunFlags, TriageFlags};
@@ -403,7 +403,7 @@ fn again(manifest: Option<&Path>, run: Option<&RunFlags>) -> String {
     let program = if is_cargo_run { "cargo run -p runner --" } else { "runner" };
     let mut words = vec![program.to_owned()];
     if let Some(path) = manifest {
-        words.push(format!("--manifest {}", path.display()));
+        words.push(format!("--manifest {}", quoted(&path.display().to_string())));
     }
     if let Some(flags) = run {
         words.extend(flags.repeated());

@@ -13,7 +13,7 @@ use std::thread;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use runner_core::diagnostic::{Diagnostic, Diagnostics, Style};
 use runner_core::expand::{self, Case, Options, Plan};
-use runner_core::manifest::{CaptureMode, Manifest, Suite, Target as SuiteTarget};
+use runner_core::manifest::{CaptureMode, Manifest, Profile, Suite, Target as SuiteTarget};
 use runner_core::outcome::{Outcome, Standing};
 use runner_core::protocol::{Listing, ProtocolError, Resources};
 use runner_core::report;
@@ -56,7 +56,7 @@ pub(crate) fn run(target: &Target, hooks: &'static Hooks) -> ExitCode {
 fn cases(target: &Target, arguments: &Arguments) -> Result<Vec<Case>, Diagnostics> {
     let manifest = Manifest::find(&PathBuf::from(target.package_root))?;
     let suite = own_suite(&manifest, target)?;
-    let profile = manifest.profile(profile_name())?;
+    let profile = profile(&manifest)?;
     let listing: Listing = registry::listing(target.panics);
     let options = Options {
         backends: manifest.select_backends(&[])?.names,
@@ -88,9 +88,14 @@ fn own_suite<'a>(manifest: &'a Manifest, target: &Target) -> Result<&'a Suite, D
     })
 }
 
-/// As the runner chooses it.
-fn profile_name() -> &'static str {
-    if std::env::var_os("CI").is_some() { "ci" } else { "default" }
+/// The manifest's profile of the name that nextest's has, if there is one; else, as under the
+/// runner, `default`.
+fn profile(manifest: &Manifest) -> Result<&Profile, Diagnostics> {
+    let outer = std::env::var("NEXTEST_PROFILE").ok();
+    match outer.and_then(|name| manifest.profile(&name).ok()) {
+        Some(profile) => Ok(profile),
+        None => manifest.profile("default"),
+    }
 }
 
 fn listed(case: &Case) -> Trial {

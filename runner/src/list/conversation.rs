@@ -79,8 +79,9 @@ impl Conversation {
     /// Waits for the answer, and ends the process if there is none by then.
     pub(super) fn finish(mut self, deadline: Instant) -> Result<Printed, ListError> {
         let waited = self.wait(deadline);
-        self.end();
-        let status = waited?;
+        let status = self.end();
+        waited?;
+        let status = status?;
         if !status.success() {
             let quote = quote(&beginning(&self.stderr), "stderr");
             return Err(ListError::Crash { how: how_it_ended(status), quote });
@@ -94,7 +95,8 @@ impl Conversation {
         Ok(Printed { bytes })
     }
 
-    fn wait(&mut self, deadline: Instant) -> Result<ExitStatus, ListError> {
+    /// Until it has ended; it is not reaped.
+    fn wait(&self, deadline: Instant) -> Result<(), ListError> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = PollTimeout::try_from(left.min(GLANCE)).unwrap_or(PollTimeout::ZERO);
@@ -103,8 +105,8 @@ impl Conversation {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(io::Error::from(error).into()),
             }
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
+            if fds[0].any().unwrap_or(false) {
+                return Ok(());
             }
             if left.is_zero() {
                 return Err(ListError::Hang);
@@ -118,13 +120,14 @@ impl Conversation {
     }
 
     /// Ends the binary and what it left in its group. Listing is no place to leave something.
-    fn end(&mut self) {
+    ///
+    /// As long as it is not reaped, the group cannot be another's.
+    fn end(&mut self) -> io::Result<ExitStatus> {
         if let Ok(pid) = i32::try_from(self.child.id()) {
             // Nobody left in the group is the usual answer.
             let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
         }
-        // Reaped already, or just killed: neither can fail or block.
-        let _ = self.child.wait();
+        self.child.wait()
     }
 }
 

@@ -1,8 +1,10 @@
 //! The suite binary as `cargo test` and `cargo nextest run` drive it.
 
+use std::fs;
+
 use nix::sys::signal::Signal;
 
-use crate::started::{Started, look_alike, state, threads_named};
+use crate::started::{Started, fixtures, look_alike, state, threads_named};
 
 const HANGS: &str = "hangs::sleeps_for_ever::plain";
 
@@ -59,4 +61,21 @@ fn the_line_that_runs_a_failure_again_has_its_seed() {
     let [.., "--seed", seed, again] = words[..] else { panic!("{words:?}") };
     assert!(seed.parse::<u64>().is_ok(), "{seed}");
     assert_eq!(again, case);
+}
+
+#[test]
+fn the_profile_is_the_one_that_nextest_names() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let manifest = folder.path().join("runner.toml");
+    let lax = "\n[profile.lax]\nleak-timeout = { period = \"100ms\", result = \"pass\" }\n";
+    let text = fs::read_to_string(fixtures().join("runner.toml")).expect("the manifest") + lax;
+    fs::write(&manifest, text).expect("written");
+    let case = "leaves::a_setsid_daemon_with_closed_stdio::plain";
+    for (profile, expected) in [("lax", 0), ("nobody-knows-it", 101)] {
+        let mut face = look_alike();
+        face.args(["--exact", case]).env("RUNNER_MANIFEST", &manifest);
+        let (code, text) = Started::new(face.env("NEXTEST_PROFILE", profile)).end();
+        assert_eq!(code, expected, "{profile}: {text}");
+        assert!(text.contains("LEAK"), "{profile}: {text}");
+    }
 }
