@@ -142,7 +142,8 @@ impl Running {
     /// When there is something to do even if nothing happens.
     fn next_look(&self, now: Instant) -> Option<Instant> {
         let redirect = self.redirect.as_ref().map(Redirect::next_look);
-        let census = self.census.as_ref().map(Census::next_look);
+        let census = self.census.as_ref().filter(|_| self.stopped.is_none());
+        let census = census.map(Census::next_look);
         self.life.next_look(now).into_iter().chain(redirect).chain(census).min()
     }
 }
@@ -348,6 +349,10 @@ impl<F: FirstProcess> Supervisor<F> {
         if running.life.end().is_some() {
             // What the first process leaves is ended soon, and its group is nobody's to signal.
             running.census = None;
+        }
+        // Who is stopped does not grow, and to be counted might set it going.
+        if running.stopped.is_some() {
+            return;
         }
         let counted = running.census.as_mut().and_then(|census| census.look(Instant::now()));
         if counted.is_some() {

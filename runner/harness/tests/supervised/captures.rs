@@ -13,6 +13,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("threads_stand_in_the_order_they_wrote_in", threads_in_turn),
     ("what_goes_into_a_pipe_is_not_taken", pipes_are_left_alone),
     ("a_switch_of_fd_1_is_seen_and_its_way_back", the_switch),
+    ("what_libc_answers_is_kept", answers_of_libc),
     ("an_image_that_may_not_open_the_memory_has_it_kept_open", an_image_without_rights),
     ("the_fd_that_is_kept_is_named_after_those_of_others", the_kept_fd),
     ("by_fd_everything_is_taken_also_what_no_symbol_sees", by_fd),
@@ -71,6 +72,10 @@ fn pipes_are_left_alone() {
 
 fn the_switch() {
     assert_eq!(text(&taken("switches_its_own_stdout_and_back", Capture::Sys)), "before\nafter\n");
+}
+
+fn answers_of_libc() {
+    taken("finds_errno_as_libc_leaves_it", Capture::Sys);
 }
 
 fn an_image_without_rights() {

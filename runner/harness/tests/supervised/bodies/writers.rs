@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+use nix::errno::Errno;
+
 /// Makes an image of this binary one that writes, and says what.
 const WRITES: &str = "WRITES";
 
@@ -70,6 +72,31 @@ fn switches_its_own_stdout_and_back() {
     let mut text = String::new();
     ours.read_to_string(&mut text).expect("text");
     assert_eq!(text, "into the pipe\n");
+}
+
+/// The functions of libc that the capture stands in for answer as libc's do.
+#[runner::test]
+#[expect(unsafe_code, reason = "libc's own functions are what is asked")]
+fn finds_errno_as_libc_leaves_it() {
+    let answer = |result: i64| (result, Errno::last());
+    let piece = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+    let (few, many) = ([piece; 1024], [piece; 1025]);
+    let fail = |errno| (-1, errno);
+    // SAFETY: fds by number, of which this process has nobody who uses them meanwhile; the pieces
+    // are as many as is said, and empty.
+    unsafe {
+        Errno::clear();
+        assert_eq!(answer(libc::close(1).into()), (0, Errno::from_raw(0)));
+        assert_eq!(answer(libc::dup3(2, 1, !0).into()), fail(Errno::EINVAL));
+        assert_eq!(answer(libc::close(1).into()), fail(Errno::EBADF));
+        Errno::clear();
+        assert_eq!(answer(libc::dup2(2, 1).into()), (1, Errno::from_raw(0)));
+        assert_eq!(answer(libc::dup2(1, 1).into()), (1, Errno::from_raw(0)));
+        assert_eq!(answer(libc::dup2(-1, 1).into()), fail(Errno::EBADF));
+        assert_eq!(libc::writev(2, few.as_ptr(), 1024), 0);
+        assert_eq!(answer(libc::writev(2, many.as_ptr(), 1025) as i64), fail(Errno::EINVAL));
+        assert_eq!(answer(libc::writev(2, many.as_ptr(), -1) as i64), fail(Errno::EINVAL));
+    }
 }
 
 /// It may not open the fds of its supervisor, which is root, by `/proc`.
