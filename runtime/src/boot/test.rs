@@ -76,6 +76,10 @@ pub fn run_test(name: &str) {
     let mut process = Process::start(name)
         .unwrap_or_else(|error| panic!("the process of test {name} cannot be started: {error}"));
     let verdict = process.relay();
+    if verdict.is_err() {
+        // Nobody reads its output any more: it might wait for that for ever.
+        let _gone_already = process.child.kill();
+    }
     let status = process.child.wait();
     match (verdict, status) {
         (Ok(Some(Verdict::Passed)), _) => {}

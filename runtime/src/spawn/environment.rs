@@ -76,6 +76,8 @@ mod interception {
     use std::ptr;
     use std::sync::atomic::{AtomicPtr, Ordering};
 
+    use nix::errno::Errno;
+
     use super::{INSIDE, RESULT};
 
     type Setenv = unsafe extern "C" fn(*const c_char, *const c_char, c_int) -> c_int;
@@ -87,27 +89,31 @@ mod interception {
         value: *const c_char,
         overwrite: c_int,
     ) -> c_int {
+        // Before what is run inside, which may fork: dlsym takes the loader's lock, and another thread may have it then.
+        let next = next();
         if let Some(inside) = INSIDE.take() {
             RESULT.set(inside());
             return 0;
         }
-        // SAFETY: the caller's promises are those libc asks for.
-        unsafe { libc_setenv(name, value, overwrite) }
-    }
-
-    unsafe fn libc_setenv(name: *const c_char, value: *const c_char, overwrite: c_int) -> c_int {
-        static NEXT: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-        let mut next = NEXT.load(Ordering::Relaxed);
         if next.is_null() {
-            // SAFETY: a NUL-terminated name.
-            next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"setenv".as_ptr()) };
-            NEXT.store(next, Ordering::Relaxed);
-        }
-        if next.is_null() {
+            Errno::ENOSYS.set();
             return -1;
         }
         // SAFETY: the symbol is libc's function of this signature; the arguments are the caller's.
         unsafe { std::mem::transmute::<*mut c_void, Setenv>(next)(name, value, overwrite) }
+    }
+
+    /// libc's `setenv`, looked up once.
+    fn next() -> *mut c_void {
+        static NEXT: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+        let known = NEXT.load(Ordering::Relaxed);
+        if !known.is_null() {
+            return known;
+        }
+        // SAFETY: a NUL-terminated name.
+        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"setenv".as_ptr()) };
+        NEXT.store(found, Ordering::Relaxed);
+        found
     }
 }
 
