@@ -54,7 +54,7 @@ pub(super) fn recv(
         header.msg_iov = &raw mut room;
         header.msg_iovlen = 1;
         header.msg_control = control.as_mut_ptr().cast();
-        header.msg_controllen = size_of_val(control) as _;
+        header.msg_controllen = size_of_val(control);
         let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
         (libc::recvmsg(socket.as_raw_fd(), header, flags.bits()), &*header)
     };
@@ -80,7 +80,7 @@ unsafe fn descriptors(message: &libc::msghdr) -> Vec<OwnedFd> {
         let mut next = libc::CMSG_FIRSTHDR(message);
         while let Some(header) = next.as_ref() {
             if (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
-                let bytes = header.cmsg_len as usize - libc::CMSG_LEN(0) as usize;
+                let bytes = header.cmsg_len - libc::CMSG_LEN(0) as usize;
                 let first = libc::CMSG_DATA(next).cast::<RawFd>();
                 let numbers = (0..bytes / size_of::<RawFd>()).map(|at| first.add(at).read());
                 came.extend(numbers.map(|number| OwnedFd::from_raw_fd(number)));
