@@ -158,7 +158,8 @@ pub mod __private {
     pub use crate::boot::{ACTOR_TESTS, Test, before_main, run_main, run_test, run_test_root};
     pub use crate::context::Served;
     pub use crate::rpc::{
-        ENTRIES, Entry, Fallible, FreeContext, Method, MethodContext, Seed, State,
+        ENTRIES, Entry, Fallible, FreeContext, Kept, Method, MethodContext, Seed, State,
+        context_fingerprint_of, fingerprint_of,
     };
     pub use crate::stream::{OutItem, one_way};
     pub use linkme;

@@ -23,7 +23,7 @@ use crate::spawn::{Backend, Link};
 use crate::variables::Variables;
 
 /// The version of this file. A peer with another is refused.
-pub(crate) const PROTOCOL: u32 = 4;
+pub(crate) const PROTOCOL: u32 = 5;
 
 /// The largest frame without its lengths, in bytes. A value that does not fit is refused where it is sent.
 pub const FRAME_LIMIT_BYTES: usize = 64 << 20;
@@ -62,8 +62,9 @@ pub(crate) enum Message {
 /// opened it, so both may use the same number: the kind of message tells whose it is, or its [`Side`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Dialogue {
-    /// From the opener: run a function. The id is new among the opener's on this channel.
-    Call { id: u64, function: Cow<'static, str>, args: Payload },
+    /// From the opener: run a function. The id is new among the opener's on this channel. One that has another fingerprint there is
+    /// not run.
+    Call { id: u64, function: Cow<'static, str>, fingerprint: u64, args: Payload },
     /// To the opener: the function's value. The last of a call or context.
     Return { id: u64, value: Payload },
     /// To the opener: there is no value. The last of a call or context.
@@ -71,7 +72,7 @@ pub(crate) enum Dialogue {
     /// From the opener, who no longer waits: end the function.
     CancelCall { id: u64 },
     /// From the opener: run a function in a context. The id is new, as a call's.
-    Open { id: u64, function: Cow<'static, str>, args: Payload, terms: Terms },
+    Open { id: u64, function: Cow<'static, str>, fingerprint: u64, args: Payload, terms: Terms },
     /// To the opener: the context's task is under way.
     Started { id: u64, value: Payload },
     /// An item of the context's stream.
@@ -235,6 +236,8 @@ pub(crate) enum Failure {
     /// The function panicked.
     Panicked(RemoteError),
     NotExposed,
+    /// The function's fingerprint is another there.
+    OtherTypes,
     /// The arguments were not the function's, or its value could not be sent.
     Unsendable {
         what: String,
@@ -954,7 +957,7 @@ mod tests {
 
     fn call(id: u64, bytes: usize) -> Message {
         let args = Payload::Bytes(vec![9; bytes]);
-        Dialogue::Call { id, function: Cow::Borrowed("f"), args }.into()
+        Dialogue::Call { id, function: Cow::Borrowed("f"), fingerprint: 6, args }.into()
     }
 
     /// One of each, so that a new message is not forgotten: `is_control` fails to compile until it is decided there.
@@ -982,6 +985,7 @@ mod tests {
             Dialogue::Open {
                 id: 2,
                 function: Cow::Borrowed("c"),
+                fingerprint: u64::MAX,
                 args: Payload::Bytes(vec![]),
                 terms: Terms { capacity: 64, overrun: Overrun::Wait },
             }

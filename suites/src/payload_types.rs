@@ -99,79 +99,19 @@ async fn what_is_of_the_right_type_passes() -> TestResult {
     .await
 }
 
+/// Whatever of it is another type, before anything of it is begun.
 #[runner::test]
-async fn a_first_value_of_another_type_is_refused_by_the_opener() -> TestResult {
+async fn a_function_of_other_types_is_refused_at_once() -> TestResult {
+    async fn refuse<C: ContextFunction<Args = (), Error = Error>>(actor: &Portal) {
+        let body = async |_| -> runtime::Result<()> { panic!("it started") };
+        let what = wrong(actor.context::<C>(()).open(body).await);
+        assert!(what.contains("increment"), "{what}");
+    }
     with_actor(async |actor| {
-        let opening = actor.context::<OtherStart>(());
-        let outcome = opening.open(async |_| -> runtime::Result<()> { panic!("it started") }).await;
-        let what = wrong(outcome);
-        assert!(what.contains("increment starts with"), "{what}");
-        Ok(())
-    })
-    .await
-}
-
-#[runner::test]
-async fn an_item_of_another_type_is_refused_where_it_arrives() -> TestResult {
-    with_actor(async |actor| {
-        let outcome = actor.context::<OtherItemOut>(()).open(async |cx| {
-            let stream = cx.open_stream()?;
-            stream.send(vec!["no number".to_owned(); 300]).await?;
-            Ok(cx.result().await.map(drop)?)
-        });
-        let what = wrong(outcome.await);
-        assert!(what.contains("an item of the stream"), "{what}");
-        Ok(())
-    })
-    .await
-}
-
-#[runner::test]
-async fn an_item_of_another_type_is_refused_by_who_receives_it() -> TestResult {
-    with_actor(async |actor| {
-        let opened = actor.context::<OtherItemIn>(()).open(async |cx| {
-            let mut stream = cx.open_stream()?;
-            stream.send(7).await?;
-            match stream.recv().await {
-                Err(Error::WrongType { what, .. }) => {
-                    assert!(what.contains("an item of the stream"), "{what}");
-                }
-                other => panic!("{other:?}"),
-            }
-            // The context goes on: only that item was not understood.
-            stream.close();
-            Ok(cx.result().await?)
-        });
-        assert_eq!(opened.await?, 1001);
-        Ok(())
-    })
-    .await
-}
-
-#[runner::test]
-async fn a_value_of_another_type_is_refused_by_the_opener() -> TestResult {
-    with_actor(async |actor| {
-        let outcome = actor.context::<OtherValue>(()).open(async |cx| {
-            cx.open_stream()?.close();
-            Ok(cx.result().await?)
-        });
-        let what = wrong(outcome.await);
-        assert!(what.contains("the value of"), "{what}");
-        Ok(())
-    })
-    .await
-}
-
-/// Also if nobody asked for it: it was not what was agreed on.
-#[runner::test]
-async fn a_value_of_another_type_is_refused_though_nobody_asked_for_it() -> TestResult {
-    with_actor(async |actor| {
-        let outcome = actor.context::<OtherValue>(()).open(async |cx| {
-            cx.open_stream()?.close();
-            Ok(())
-        });
-        let what = wrong(outcome.await);
-        assert!(what.contains("the value of"), "{what}");
+        refuse::<OtherStart>(actor).await;
+        refuse::<OtherItemOut>(actor).await;
+        refuse::<OtherItemIn>(actor).await;
+        refuse::<OtherValue>(actor).await;
         Ok(())
     })
     .await

@@ -8,6 +8,7 @@ use syn::{
 };
 
 use crate::context::Kind;
+use crate::remote::fingerprint;
 use crate::signature::{Linked, Shape};
 
 pub(crate) fn expand(arguments: TokenStream, block: &ItemImpl) -> Result<TokenStream> {
@@ -281,6 +282,7 @@ impl<'a> Method<'a> {
             Role::Call => quote!(method),
             Role::Linked { .. } => quote!(method_context),
         };
+        let fingerprint = fingerprint();
         quote! {
             #[allow(non_camel_case_types, reason = "it goes by the method's name")]
             struct #marker {}
@@ -293,6 +295,7 @@ impl<'a> Method<'a> {
                 type Args = #args_type;
                 type Output = #output;
                 type Error = #error;
+                #fingerprint
             }
 
             #run

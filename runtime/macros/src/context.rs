@@ -40,12 +40,19 @@ impl Kind {
 
     /// `impl ContextFunction for marker`, and what goes with it.
     pub(crate) fn implement_types(self, marker: &TokenStream, first: &TokenStream) -> TokenStream {
+        let fingerprint = quote! {
+            fn context_fingerprint() -> u64 {
+                static KEPT: ::runtime::__private::Kept = ::runtime::__private::Kept::new();
+                KEPT.get(::runtime::__private::context_fingerprint_of::<Self>)
+            }
+        };
         match self {
             Kind::Context => quote! {
                 impl ::runtime::ContextFunction for #marker {
                     type Started = <#first as ::runtime::__private::Served>::Started;
                     type Receives = <#first as ::runtime::__private::Served>::Receives;
                     type Sends = <#first as ::runtime::__private::Served>::Sends;
+                    #fingerprint
                 }
             },
             Kind::Stream => quote! {
@@ -53,6 +60,7 @@ impl Kind {
                     type Started = ();
                     type Receives = ::runtime::Never;
                     type Sends = <#first as ::runtime::__private::OutItem>::Item;
+                    #fingerprint
                 }
 
                 impl ::runtime::StreamFunction for #marker {}

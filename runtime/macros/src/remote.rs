@@ -28,6 +28,7 @@ pub(crate) fn expand(arguments: &TokenStream, function: &ItemFn) -> Result<Token
     let (args_type, output, error) = (shape.args_type(), shape.output_type(), shape.error_type());
     let (tuple, names) = (shape.args_tuple(), shape.names());
     let result = shape.as_result(&quote!(#name(#(#names),*).await));
+    let fingerprint = fingerprint();
     Ok(quote! {
         #function
 
@@ -43,6 +44,7 @@ pub(crate) fn expand(arguments: &TokenStream, function: &ItemFn) -> Result<Token
                 type Args = #args_type;
                 type Output = #output;
                 type Error = #error;
+                #fingerprint
             }
 
             impl ::runtime::Function for #name {
@@ -58,4 +60,14 @@ pub(crate) fn expand(arguments: &TokenStream, function: &ItemFn) -> Result<Token
             static ENTRY: ::runtime::__private::Entry = ::runtime::__private::Entry::function::<#name>();
         };
     })
+}
+
+/// `Remote::fingerprint`, which makes it once.
+pub(crate) fn fingerprint() -> TokenStream {
+    quote! {
+        fn fingerprint() -> u64 {
+            static KEPT: ::runtime::__private::Kept = ::runtime::__private::Kept::new();
+            KEPT.get(::runtime::__private::fingerprint_of::<Self>)
+        }
+    }
 }

@@ -112,7 +112,9 @@ impl<C: ContextFunction> Opening<'_, C> {
         let hold = Hold::new(line, this, C::NAME, terms);
         let (id, function) = (hold.strand.id, Cow::Borrowed(C::NAME));
         // A channel that takes no more is about to tell why.
-        let _sent = hold.line.out.send(Dialogue::Open { id, function, args, terms }).await;
+        let fingerprint = C::context_fingerprint();
+        let open = Dialogue::Open { id, function, fingerprint, args, terms };
+        let _sent = hold.line.out.send(open).await;
         hold.strand.opened();
         hold.started::<C>().await
     }

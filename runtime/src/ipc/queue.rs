@@ -279,8 +279,12 @@ mod tests {
     fn a_cancelled_call_that_was_not_sent_is_taken_back() {
         let queue = Queue::new();
         let sender = queue.sender(Form::Bytes);
-        let call =
-            |id| Dialogue::Call { id, function: "f".into(), args: Payload::Bytes(Vec::new()) };
+        let call = |id| Dialogue::Call {
+            id,
+            function: "f".into(),
+            fingerprint: 1,
+            args: Payload::Bytes(Vec::new()),
+        };
         sender.push(call(1)).unwrap();
         sender.push(call(2)).unwrap();
         sender.cancel_call(1);

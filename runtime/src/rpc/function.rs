@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::RwLock;
 
+use super::fingerprint::{context_fingerprint_of, fingerprint_of};
 use super::portal::Portal;
 use crate::actor;
 use crate::error::{Error, RemoteError};
@@ -33,6 +34,14 @@ pub trait Remote: 'static {
     type Output: Serialize + DeserializeOwned + Send + 'static;
     /// What it may fail with; [`Never`](crate::Never) if it returns no `Result`.
     type Error: StdError + Serialize + DeserializeOwned + Send + 'static;
+    /// Of the names of its types: a program that has others for the function is refused. What the macros write keeps it.
+    #[doc(hidden)]
+    fn fingerprint() -> u64
+    where
+        Self: Sized,
+    {
+        fingerprint_of::<Self>()
+    }
 }
 
 /// A free function that can be called in another actor. Written by [`#[remote]`](macro@crate::remote).
@@ -65,6 +74,14 @@ pub trait ContextFunction: Remote {
     type Receives: Serialize + DeserializeOwned + Send + 'static;
     /// What it sends into the stream.
     type Sends: Serialize + DeserializeOwned + Send + 'static;
+    /// As [`Remote::fingerprint`], with these types.
+    #[doc(hidden)]
+    fn context_fingerprint() -> u64
+    where
+        Self: Sized,
+    {
+        context_fingerprint_of::<Self>()
+    }
 }
 
 /// The end of a context that is to be served.
@@ -146,6 +163,8 @@ pub static ENTRIES: [Entry];
 #[doc(hidden)]
 pub struct Entry {
     name: &'static str,
+    /// None for a constructor, which no call names.
+    fingerprint: Option<fn() -> u64>,
     kind: Kind,
 }
 
@@ -164,23 +183,27 @@ pub(crate) type Constructing = Pin<Box<dyn Future<Output = Result<AnyState, Boot
 
 impl Entry {
     pub const fn function<F: Function>() -> Entry {
-        Entry { name: F::NAME, kind: Kind::Function(run_function::<F>) }
+        let kind = Kind::Function(run_function::<F>);
+        Entry { name: F::NAME, fingerprint: Some(F::fingerprint), kind }
     }
 
     pub const fn method<M: Method>() -> Entry {
-        Entry { name: M::NAME, kind: Kind::Method(run_method::<M>) }
+        let kind = Kind::Method(run_method::<M>);
+        Entry { name: M::NAME, fingerprint: Some(M::fingerprint), kind }
     }
 
     pub const fn context<C: FreeContext>() -> Entry {
-        Entry { name: C::NAME, kind: Kind::Context(run_context::<C>) }
+        let kind = Kind::Context(run_context::<C>);
+        Entry { name: C::NAME, fingerprint: Some(C::context_fingerprint), kind }
     }
 
     pub const fn method_context<C: MethodContext>() -> Entry {
-        Entry { name: C::NAME, kind: Kind::MethodContext(run_method_context::<C>) }
+        let kind = Kind::MethodContext(run_method_context::<C>);
+        Entry { name: C::NAME, fingerprint: Some(C::context_fingerprint), kind }
     }
 
     pub const fn constructor<A: Actor>() -> Entry {
-        Entry { name: A::NAME, kind: Kind::Constructor(run_constructor::<A>) }
+        Entry { name: A::NAME, fingerprint: None, kind: Kind::Constructor(run_constructor::<A>) }
     }
 
     /// Begins a call. `None`: it is not something a call can name, or the actor has no state of the right type.
@@ -210,6 +233,11 @@ impl Entry {
             Kind::MethodContext(run) => state.map(|state| run(Rc::clone(state), seed, args)),
             Kind::Function(_) | Kind::Method(_) | Kind::Constructor(_) => None,
         }
+    }
+
+    /// Whether a caller that has this fingerprint of it means this very function.
+    pub(crate) fn is_meant(&self, fingerprint: u64) -> bool {
+        self.fingerprint.is_some_and(|own| own() == fingerprint)
     }
 
     pub(crate) fn name(&self) -> &'static str {

@@ -185,7 +185,12 @@ impl Host {
     }
 
     /// What is exposed under that name to all, or was `offered` to this caller; and the state, if there is one.
-    pub(super) fn find(&self, offered: &Exposure, function: &str) -> Result<Found, Failure> {
+    pub(super) fn find(
+        &self,
+        offered: &Exposure,
+        function: &str,
+        fingerprint: u64,
+    ) -> Result<Found, Failure> {
         let doors = self.doors.borrow();
         let (exposed, state) = match &*doors {
             Doors::Shut => (None, None),
@@ -193,6 +198,9 @@ impl Host {
             Doors::Ending { by } => return Err(Failure::Cancelled { by: by.clone() }),
         };
         let entry = exposed.or_else(|| offered.get(function)).ok_or(Failure::NotExposed)?;
+        if !entry.is_meant(fingerprint) {
+            return Err(Failure::OtherTypes);
+        }
         trace::emit(&self.this.id, Step::Begun { function: shown(function) });
         Ok(Found { entry, state })
     }

@@ -7,6 +7,7 @@
 //!
 //! Used by `supervise` (which owns the channel) and `boot`. Nothing here starts or ends an actor.
 
+mod fingerprint;
 mod function;
 mod host;
 mod panic;
@@ -14,6 +15,7 @@ mod peers;
 mod portal;
 mod serve;
 
+pub use fingerprint::{Kept, context_fingerprint_of, fingerprint_of};
 pub use function::{
     Actor, ContextFunction, ENTRIES, Entry, Exposes, Fallible, FreeContext, Function, Method,
     MethodContext, Remote, Seed, State,

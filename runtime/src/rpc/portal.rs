@@ -88,7 +88,7 @@ impl Portal {
     /// # Errors
     /// [`CallError::Returned`] with the function's own error. Otherwise [`CallError::Failed`]: [`Error::Remote`] for a panic,
     /// [`Error::NotExposed`], [`Error::ActorDied`] within half a second of the actor's death, [`Error::Cancelled`] if the
-    /// actor was cancelled meanwhile, [`Error::Unsendable`].
+    /// actor was cancelled meanwhile, [`Error::Unsendable`], [`Error::WrongType`].
     ///
     /// # Cancel safety
     /// Dropping the future cancels the call: the function's task in the actor is told to end.
@@ -103,7 +103,8 @@ impl Portal {
         let args = Payload::pack(args, line.out.form())
             .map_err(|error| unsendable::<R>("arguments", &error))?;
         let pending = Pending::open(&line);
-        let call = Dialogue::Call { id: pending.id, function: Cow::Borrowed(R::NAME), args };
+        let (id, function) = (pending.id, Cow::Borrowed(R::NAME));
+        let call = Dialogue::Call { id, function, fingerprint: R::fingerprint(), args };
         // A channel that takes no more is about to tell the call why.
         let _sent = line.out.send(call).await;
         let _blocked = trace::blocked(self.id(), Wait::Call { function: shown(R::NAME) });
@@ -319,6 +320,10 @@ impl Failure {
             Failure::NotExposed => {
                 Error::NotExposed { actor, function: shown(function).to_owned() }
             }
+            Failure::OtherTypes => Error::WrongType {
+                what: shown(function).to_owned(),
+                reason: format!("actor {actor} was built from other sources"),
+            },
             Failure::Unsendable { what, reason } => Error::Unsendable { what, reason },
             Failure::NotStarted => {
                 Error::NotStarted { actor, function: shown(function).to_owned() }

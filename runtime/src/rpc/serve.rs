@@ -36,15 +36,17 @@ impl Dialogues {
     /// What the other end said. What it says of a call or context that has ended crossed the end on its way.
     pub(crate) fn on(&self, dialogue: Dialogue) {
         match dialogue {
-            Dialogue::Call { id, function, args } => self.server.on_call(id, &function, args),
+            Dialogue::Call { id, function, fingerprint, args } => {
+                self.server.on_call(id, &function, fingerprint, args);
+            }
             Dialogue::CancelCall { id } => self.server.on_cancel_call(id),
             Dialogue::Introduce { end } => self.server.host.accept(end),
             Dialogue::Return { id, value } => self.line.calls.answer(id, Ok(value)),
             Dialogue::Failed { id, failure } => {
                 self.line.calls.answer(id, Err(NoValue::Failed(failure)));
             }
-            Dialogue::Open { id, function, args, terms } => {
-                self.server.on_open(id, &function, args, terms);
+            Dialogue::Open { id, function, fingerprint, args, terms } => {
+                self.server.on_open(id, &function, fingerprint, args, terms);
             }
             Dialogue::CancelContext { id, by } => self.server.on_cancel_context(id, &by),
             Dialogue::Started { id, value } => {
@@ -102,8 +104,8 @@ impl Server {
     }
 
     /// Begins a call; it is answered when it has run, or now if it cannot.
-    fn on_call(&self, id: u64, function: &str, args: Payload) {
-        let begun = self.host.find(&self.offered, function).and_then(|found| {
+    fn on_call(&self, id: u64, function: &str, fingerprint: u64, args: Payload) {
+        let begun = self.host.find(&self.offered, function, fingerprint).and_then(|found| {
             let form = self.line.out.form();
             found.entry.begin(found.state.as_ref(), args, form).ok_or(Failure::NotExposed)
         });
@@ -121,8 +123,8 @@ impl Server {
     }
 
     /// Begins a context; what becomes of it is told when it has ended, or now if it cannot be.
-    fn on_open(&self, id: u64, function: &str, args: Payload, terms: Terms) {
-        let begun = self.host.find(&self.offered, function).and_then(|found| {
+    fn on_open(&self, id: u64, function: &str, fingerprint: u64, args: Payload, terms: Terms) {
+        let begun = self.host.find(&self.offered, function, fingerprint).and_then(|found| {
             let strand = self.strand(id, found.entry.name(), terms);
             let running =
                 found.entry.begin_context(found.state.as_ref(), Arc::clone(&strand), args);

@@ -351,6 +351,7 @@ impl Keeper {
             Failure::Returned(_)
             | Failure::Panicked(_)
             | Failure::NotExposed
+            | Failure::OtherTypes
             | Failure::NotStarted
             | Failure::Unsendable { .. } => {
                 Some(failure.clone().into_error(&self.line.actor, "its function"))

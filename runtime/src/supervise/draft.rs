@@ -32,6 +32,7 @@ pub(super) struct Role {
 /// The call a one-shot is made for. It goes out behind the spec, before the child even exists.
 struct OnlyCall {
     function: &'static str,
+    fingerprint: u64,
     args: Payload,
     reply_tx: Option<oneshot::Sender<Reply>>,
 }
@@ -66,7 +67,12 @@ impl Role {
             exposure: exposure(&[F::NAME]),
             state: None,
             life: Life::OneShot,
-            only_call: Some(OnlyCall { function: F::NAME, args, reply_tx }),
+            only_call: Some(OnlyCall {
+                function: F::NAME,
+                fingerprint: F::fingerprint(),
+                args,
+                reply_tx,
+            }),
         })
     }
 }
@@ -201,10 +207,10 @@ fn greet(
     let spec = Spec { parent: this.id.clone(), incarnation, vars, exposure, state, life };
     let hello = Message::hello(this.id.clone(), this.incarnation());
     let (call, reply_tx) = match only_call {
-        Some(OnlyCall { function, args, reply_tx }) => (
-            Some(Dialogue::Call { id: ONLY_CALL, function: Cow::Borrowed(function), args }.into()),
-            reply_tx,
-        ),
+        Some(OnlyCall { function, fingerprint, args, reply_tx }) => {
+            let function = Cow::Borrowed(function);
+            (Some(Dialogue::Call { id: ONLY_CALL, function, fingerprint, args }.into()), reply_tx)
+        }
         None => (None, None),
     };
     for message in [hello, Message::Spec(Box::new(spec))].into_iter().chain(call) {

@@ -9,7 +9,11 @@ use runtime::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-crate::cases![None => [
+use crate::Need;
+
+crate::cases![
+Some(Need::Process) => [bytes_that_are_no_value_are_refused_where_they_arrive],
+None => [
     ping_and_pong,
     everything_arrives_in_order_both_ways_at_once,
     large_items_arrive_whole,
@@ -32,7 +36,7 @@ crate::cases![None => [
     a_one_way_stream_is_read_to_its_end,
     a_one_way_stream_tells_how_its_function_failed,
     a_dropped_reader_ends_the_function,
-    values_of_other_types_are_refused_where_they_arrive,
+    who_knows_other_types_is_refused_at_once,
 ]];
 
 #[derive(Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
@@ -659,22 +663,7 @@ async fn a_dropped_reader_ends_the_function() -> runtime::Result<()> {
     .await
 }
 
-/// The function `increment` as a program knows it that was built from other sources.
-struct Liar;
-
-impl Remote for Liar {
-    const NAME: &'static str = <increment as Remote>::NAME;
-    type Args = ();
-    type Output = (u32, String);
-    type Error = Error;
-}
-
-impl runtime::ContextFunction for Liar {
-    type Started = u32;
-    type Receives = Vec<String>;
-    type Sends = Vec<String>;
-}
-
+/// The function `increment` as a program knows it that was built from other sources: it starts otherwise.
 struct Stranger;
 
 impl Remote for Stranger {
@@ -685,33 +674,79 @@ impl Remote for Stranger {
 }
 
 impl runtime::ContextFunction for Stranger {
-    type Started = Vec<String>;
+    type Started = u64;
     type Receives = u32;
-    type Sends = Vec<String>;
+    type Sends = u32;
 }
 
-async fn values_of_other_types_are_refused_where_they_arrive() -> runtime::Result<()> {
+/// Bytes of the one could be read as the other.
+async fn who_knows_other_types_is_refused_at_once() -> runtime::Result<()> {
     nursery(async |n| {
         let actor = n.actor("a").expose::<increment>().await?;
+        let body = async |_| -> runtime::Result<()> { panic!("it started") };
+        let ended = actor.context::<Stranger>(()).open(body).await;
+        let Err(CallError::Failed(Error::WrongType { what, reason })) = ended else {
+            panic!("{ended:?}")
+        };
+        assert_eq!(what, "actors::streams::increment");
+        assert_eq!(reason, format!("actor {} was built from other sources", actor.id()));
+        actor.cancel().await
+    })
+    .await
+}
+
+/// Goes out as text, and is read as a number: as of two programs that have other fields in one type.
+#[derive(Debug, PartialEq)]
+struct Mangled(u64);
+
+impl Serialize for Mangled {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            0 => 0_u64.serialize(serializer),
+            _ => "no number at all".serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Mangled {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Mangled, D::Error> {
+        u64::deserialize(deserializer).map(Mangled)
+    }
+}
+
+#[runtime::context]
+async fn mangle(
+    cx: Context<Mangled, Mangled, u32>,
+    first: u64,
+    last: u64,
+) -> runtime::Result<Mangled> {
+    let mut stream = cx.started(Mangled(first)).await?.open_stream()?;
+    while stream.recv().await?.is_some() {}
+    Ok(Mangled(last))
+}
+
+async fn bytes_that_are_no_value_are_refused_where_they_arrive() -> runtime::Result<()> {
+    nursery(async |n| {
+        let actor = n.actor("a").expose::<mangle>().expose::<increment>().await?;
         // What it starts with.
-        let ended = actor.context::<Stranger>(()).open(async |_| Ok(())).await;
+        let ended = actor.context::<mangle>((1, 0)).open(async |_| Ok(())).await;
         let Err(CallError::Failed(Error::WrongType { what, .. })) = ended else {
             panic!("{ended:?}")
         };
-        assert_eq!(what, "what actors::streams::increment starts with");
+        assert_eq!(what, "what actors::streams::mangle starts with");
         // What it receives: there, as the error of its function.
-        let ended = actor.context::<Liar>(()).open(async |cx| {
-            let stream = cx.open_stream()?;
-            stream.send(vec!["no number".to_owned(); 300]).await?;
-            Ok(cx.result().await.map(|_| ())?)
+        let ended = actor.context::<mangle>((0, 0)).open(async |cx| {
+            cx.open_stream()?.send(Mangled(1)).await?;
+            Ok(cx.result().await.map(drop)?)
         });
         let ended = ended.await;
         let Err(CallError::Returned(Error::WrongType { what, .. }, _)) = ended else {
             panic!("{ended:?}")
         };
-        assert_eq!(what, "an item of the stream of actors::streams::increment");
+        assert_eq!(what, "an item of the stream of actors::streams::mangle");
         // What it returns: here.
-        let ended = actor.context::<Liar>(()).open(async |cx| {
+        let ended = actor.context::<mangle>((0, 1)).open(async |cx| {
+            // Also if nobody asks for it.
             cx.open_stream()?.close();
             Ok(())
         });
@@ -719,7 +754,7 @@ async fn values_of_other_types_are_refused_where_they_arrive() -> runtime::Resul
         let Err(CallError::Failed(Error::WrongType { what, .. })) = ended else {
             panic!("{ended:?}")
         };
-        assert_eq!(what, "the value of actors::streams::increment");
+        assert_eq!(what, "the value of actors::streams::mangle");
         // And nothing of it harms the others.
         let opened = actor.context::<increment>(()).open(async |cx| {
             let mut stream = cx.open_stream()?;
