@@ -447,6 +447,22 @@ pub struct Process {
     pub fds: Vec<String>,
 }
 
+impl Process {
+    /// One that is known to be there, and was gone from every listing: another was in its place.
+    pub fn unseen() -> Self {
+        Self {
+            pid: 0,
+            parent: 0,
+            name: "somebody".into(),
+            command: "processes that start each other and end faster than they can be listed".into(),
+            state: '?',
+            age: Duration::ZERO,
+            threads: Vec::new(),
+            fds: Vec::new(),
+        }
+    }
+}
+
 /// A thread, from `/proc`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thread {

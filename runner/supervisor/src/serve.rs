@@ -35,6 +35,9 @@ use crate::redirect::Redirect;
 use crate::subtree::{self, Reaped, StoppedTree};
 use crate::{FirstProcess, Terminal, fork, terminal};
 
+/// So often what was left is listed again when nobody is seen.
+const LEAK_LOOKS: u32 = 64;
+
 /// How long who asks what an attempt is doing waits for the suite's hook.
 const DESCRIPTION_PATIENCE: Duration = Duration::from_millis(200);
 const DESCRIPTION_LOOK: Duration = Duration::from_micros(500);
@@ -427,6 +430,24 @@ impl<F: FirstProcess> Supervisor<F> {
         }
     }
 
+    /// What is alive. Processes that each start the next one and end are in no listing, if it is
+    /// unlucky: that somebody is there is told all the same.
+    fn left(&mut self, running: &mut Running) -> Vec<Process> {
+        for _ in 0..LEAK_LOOKS {
+            let alive = subtree::alive(&self.shared);
+            if !alive.is_empty() {
+                return alive;
+            }
+            // What died meanwhile left nothing.
+            self.reap(running);
+            self.settle(running);
+            if running.life.is_over() {
+                return Vec::new();
+            }
+        }
+        vec![Process::unseen()]
+    }
+
     /// A first process that was stopped as a job is: whoever plays the runner stops too.
     fn look_at_stops(&mut self, running: &mut Running) {
         if self.shares_terminal(running) && terminal::has_stopped(running.first) {
@@ -466,7 +487,7 @@ impl<F: FirstProcess> Supervisor<F> {
                 let _ = kill(running.first, Signal::SIGCONT);
             }
             Action::ListLeaks => {
-                let leaks = subtree::alive(&self.shared);
+                let leaks = self.left(running);
                 let (leaks, allowed) = self.shared.keep(leaks, &running.leak_allow);
                 (running.leaks, running.allowed) = (leaks, allowed);
             }
