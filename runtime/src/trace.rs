@@ -2,7 +2,7 @@
 //!
 //! Called by `actor`, `rpc`, `supervise`, `boot` and what stands on them, at the place where the transition happens. A listener is
 //! one function of the program's, [`install`]ed before there are actors, so that forked ones inherit it. While there is none, a
-//! trace point is one relaxed load. With one, it is a call with borrowed values: nothing is allocated and no lock is taken, so it
+//! trace point is one relaxed load, and another for the `log`. With one, it is a call with borrowed values: nothing is allocated and no lock is taken, so it
 //! works at any time of a forked child's life. Nothing is kept here; a recorder that wants the last events keeps them itself.
 #![expect(
     unsafe_code,
