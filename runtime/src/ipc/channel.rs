@@ -144,11 +144,10 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        self.sender.close();
         match &self.wire {
-            Wire::Socket(_) => {}
+            Wire::Socket(_) => self.sender.discard(),
             Wire::Memory { incoming, outgoing } => {
-                incoming.close();
+                incoming.discard();
                 outgoing.close();
             }
         }
@@ -160,7 +159,9 @@ mod tests {
     use super::*;
     use crate::msg::{Dialogue, End, Payload, encode};
     use crate::spawn::Link;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::io::Write;
+    use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
     fn run<T>(future: impl Future<Output = T>) -> T {
@@ -305,6 +306,23 @@ mod tests {
                 assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
             }
         });
+    }
+
+    /// Whoever has the other end of what was sent along sees that it never arrived, although the sender is kept.
+    #[test]
+    fn what_nobody_will_take_is_let_go_of_with_the_channel() {
+        for form in [Form::Bytes, Form::Value] {
+            run(async {
+                let (a, b) = pair(form);
+                let _kept = a.sender().clone();
+                let (reader, writer) = io::pipe().unwrap();
+                let end = End::new(Link::Socket(writer.into()));
+                a.sender().push(Dialogue::Introduce { end }).unwrap();
+                drop((a, b));
+                let mut ended = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+                assert_eq!(poll(&mut ended, PollTimeout::ZERO), Ok(1), "{form:?}");
+            });
+        }
     }
 
     #[test]

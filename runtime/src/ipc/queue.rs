@@ -95,9 +95,9 @@ impl Sender {
         true
     }
 
-    /// Ends the queue: what is in it can still be taken, nothing more is.
-    pub(crate) fn close(&self) {
-        self.queue.close();
+    /// Ends the queue, which nobody pops any more; see [`Queue::discard`].
+    pub(super) fn discard(&self) {
+        self.queue.discard();
     }
 }
 
@@ -157,6 +157,7 @@ impl Queue {
         Poll::Pending
     }
 
+    /// Ends the queue: what is in it can still be taken, nothing more is.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -164,6 +165,17 @@ impl Queue {
         drop(state);
         self.room.notify_waiters();
         popper.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ends the queue, and drops what is in it: nobody will take it, and whoever holds a portal keeps the queue. The end of a
+    /// channel that were kept in it would keep the other end of that channel waiting.
+    pub(super) fn discard(&self) {
+        self.close();
+        let mut state = self.lock();
+        state.weight_bytes = 0;
+        let left = (std::mem::take(&mut state.control), std::mem::take(&mut state.ordinary));
+        drop(state);
+        drop(left);
     }
 
     /// Removes the beginning of a call or context that is still here.
@@ -323,7 +335,7 @@ mod tests {
         let queue = Queue::new();
         let sender = queue.sender(Form::Bytes);
         sender.push(value(1, 0)).unwrap();
-        sender.close();
+        queue.close();
         assert_eq!(sender.push(value(2, 0)), Err(Gone));
         assert!(matches!(
             pop(&queue),

@@ -135,7 +135,9 @@ impl Calls {
 
     /// Forgets a call. `false`: it was answered.
     pub(crate) fn forget(&self, id: u64) -> bool {
-        self.lock().waiting.remove(&id).is_some()
+        // Dropped when the lock is not held: what a context still has are the user's values.
+        let forgotten = self.lock().waiting.remove(&id);
+        forgotten.is_some()
     }
 
     /// Answers all that wait, and all that will be opened.

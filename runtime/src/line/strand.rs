@@ -262,14 +262,14 @@ impl Strand {
     /// Unless there is a stream to receive them from, nobody will fetch the items.
     pub(crate) fn on_result_awaited(&self) {
         let mut state = self.lock();
-        let credit = if state.course.has_stream() { None } else { state.discard() };
+        let discarded = (!state.course.has_stream()).then(|| state.discard());
         let ends_now = state.outbox.phase == Sending::Open && state.last.is_none();
         if ends_now {
             state.outbox.phase = Sending::Done;
         }
         let writers = state.waiting.writers.take();
         drop(state);
-        self.give(credit);
+        self.give(discarded.and_then(|discarded| discarded.credit));
         if ends_now {
             self.say_end_of_stream();
         }
@@ -601,7 +601,7 @@ impl Strand {
 
     fn finish(&self, phase: Sending) {
         let mut state = self.lock();
-        let credit = state.discard();
+        let Discarded { credit, items } = state.discard();
         let is_over = state.last.is_some();
         let before = std::mem::replace(&mut state.outbox.phase, phase);
         // Once the end is said, there is nothing to hold back.
@@ -618,6 +618,7 @@ impl Strand {
         };
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
+        drop(items);
         if !is_over {
             self.give(credit);
             if !is_said && phase == Sending::Closed {
@@ -682,12 +683,12 @@ impl Strand {
 }
 
 impl State {
-    /// From now on items are let go of as they come. What the sender is to be told of those that were here.
-    fn discard(&mut self) -> Option<u32> {
+    /// From now on items are let go of as they come.
+    fn discard(&mut self) -> Discarded {
         self.inbox.keeps = Keeps::Nothing;
-        let left = std::mem::take(&mut self.inbox.items);
-        let credit: u32 = left.iter().filter_map(|_| self.inbox.ledger.on_taken()).sum();
-        (credit > 0).then_some(credit)
+        let items = std::mem::take(&mut self.inbox.items);
+        let credit: u32 = items.iter().filter_map(|_| self.inbox.ledger.on_taken()).sum();
+        Discarded { credit: (credit > 0).then_some(credit), items }
     }
 }
 
@@ -706,6 +707,16 @@ impl GivenUp {
         let GivenUp { rung, after } = self;
         Error::Unresponsive { actor: actor.clone(), rung, after }
     }
+}
+
+/// Items that nobody will fetch.
+#[must_use]
+struct Discarded {
+    /// What the sender is to be told of them.
+    credit: Option<u32>,
+    /// To be dropped when no lock is held: between threads they are values, and their destructors the user's, who may ask the context
+    /// how it is.
+    items: VecDeque<Payload>,
 }
 
 /// Why a context has no value.
