@@ -30,15 +30,33 @@ impl Family {
     /// The children of this process that this layer did not make: the program's own, and adopted orphans. One that
     /// is being made at this moment can be among them.
     pub(super) fn others(&self) -> BTreeSet<Pid> {
-        let mut children: BTreeSet<_> = children_of(Pid::this()).into_iter().collect();
+        let mut children = own_children();
         let made = lock(&self.made);
         children.retain(|child| !made.contains(child));
         children
     }
 }
 
-/// The children of all threads of `parent`, dead ones included. Complete only while `parent` is not running, or is
-/// the caller; a parent that is gone has none.
+/// So often the list of own children is read when it changes from one look to the next.
+const OWN_LOOKS: u32 = 16;
+
+/// The children of this process. The kernel walks its list child by child: one that is reparented or reaped in between can
+/// make it skip another, so a list counts when it is read twice the same.
+fn own_children() -> BTreeSet<Pid> {
+    let look = || children_of(Pid::this()).into_iter().collect::<BTreeSet<_>>();
+    let mut children = look();
+    for _ in 0..OWN_LOOKS {
+        let again = look();
+        if again == children {
+            break;
+        }
+        children = again;
+    }
+    children
+}
+
+/// The children of all threads of `parent`, dead ones included. Complete only while neither `parent` nor they begin or end; a
+/// parent that is gone has none.
 pub(super) fn children_of(parent: Pid) -> Vec<Pid> {
     listed_children(parent).unwrap_or_else(|_| scanned_children(parent))
 }
