@@ -244,7 +244,10 @@ fn a_look_disturbs_nobody() {
 
 #[test]
 fn a_stop_stops_the_command_and_its_clock() {
-    let mut contained = contain(&["--timeout", "1"], "echo ready; sleep 0.5; exit 6");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let gate = folder.path().join("gate");
+    let waits = format!("echo ready; until [ -e {} ]; do sleep 0.05; done; exit 6", gate.display());
+    let mut contained = contain(&["--timeout", "3"], &waits);
     contained.until_said("ready\n");
     contained.signal(Signal::SIGTSTP);
     let pid = contained.pid().as_raw();
@@ -253,11 +256,12 @@ fn a_stop_stops_the_command_and_its_clock() {
     let first = first_process(pid);
     contained.until(|| is_stopped(first));
     let since = Instant::now();
-    while since.elapsed() < Duration::from_millis(1500) {
+    while since.elapsed() < Duration::from_millis(3200) {
         std::thread::park_timeout(Duration::from_millis(100));
     }
+    std::fs::write(gate, "").expect("a file in it");
     contained.signal(Signal::SIGCONT);
-    assert_eq!(contained.end().status.code(), Some(6), "its second was not over");
+    assert_eq!(contained.end().status.code(), Some(6), "its three seconds were not over");
 }
 
 /// Of the command: the supervisor's child.
