@@ -454,7 +454,8 @@ impl Process {
             pid: 0,
             parent: 0,
             name: "somebody".into(),
-            command: "processes that start each other and end faster than they can be listed".into(),
+            command: "processes that start each other and end faster than they can be listed"
+                .into(),
             state: '?',
             age: Duration::ZERO,
             threads: Vec::new(),
