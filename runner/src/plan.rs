@@ -25,7 +25,7 @@
 //!          (time)
 //! ```
 //!
-//! A slot stays on its suite unless a case of another one is longer by [`SWITCH_WORTH`] than all
+//! A slot stays on its suite unless a case of another one is longer by `SWITCH_WORTH` than all
 //! that its own has left: changing costs a new supervisor, but a long case that begins last
 //! decides how long the run is. Cases that nobody has timed start in the order they were given.
 

@@ -185,7 +185,7 @@ impl Nursery {
         self.core.wait_empty().await;
     }
 
-    /// Kills all children and all below them without asking, and returns when they have been reaped; see [`Portal::kill`]. No
+    /// Kills all children and all below them without asking, and returns when they have been reaped; see [`Portal::kill`](crate::Portal::kill). No
     /// more can be started.
     ///
     /// # Cancel safety

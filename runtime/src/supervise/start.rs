@@ -18,9 +18,9 @@ use crate::rpc::{Actor, Function, Portal, Remote};
 /// Awaiting returns when the child is ready.
 ///
 /// # Errors
-/// [`Error::SpawnFailed`] as soon as the child has ended instead of being ready, or never came to be;
-/// [`Error::BootDeadline`]; [`Error::Unsupported`] for what its backend cannot do; [`Error::Cancelled`] if the nursery was
-/// cancelled; [`Error::NoRuntime`] outside the nursery's actor.
+/// [`Error::SpawnFailed`](crate::Error::SpawnFailed) as soon as the child has ended instead of being ready, or never came to be;
+/// [`Error::BootDeadline`](crate::Error::BootDeadline); [`Error::Unsupported`](crate::Error::Unsupported) for what its backend cannot do; [`Error::Cancelled`](crate::Error::Cancelled) if the nursery was
+/// cancelled; [`Error::NoRuntime`](crate::Error::NoRuntime) outside the nursery's actor.
 ///
 /// # Cancel safety
 /// Dropping the future cancels the child.
@@ -79,7 +79,7 @@ impl<'n> Start<'n, target::Daemon> {
         Start::new(nursery, name, target::Daemon::default())
     }
 
-    /// Lets the actor serve `F`. Whatever is not exposed is answered [`Error::NotExposed`].
+    /// Lets the actor serve `F`. Whatever is not exposed is answered [`Error::NotExposed`](crate::Error::NotExposed).
     pub fn expose<F: Remote>(mut self) -> Self {
         self.target.exposure.push(F::NAME);
         self
