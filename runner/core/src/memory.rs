@@ -310,6 +310,9 @@ impl Memory {
     /// attempt is left.
     pub fn reset(&self) {
         let header = self.header();
+        // An attempt may have written over these, and the next supervisor asks for them.
+        header.room.store(self.room_bytes(), Ordering::Relaxed);
+        header.magic.store(MAGIC, Ordering::Release);
         let used = header.cursor.swap(0, Ordering::Relaxed);
         self.give_back(KEPT_BYTES..used.min(self.room_bytes()));
         header.nonce.store(fresh_nonce(), Ordering::Relaxed);

@@ -599,6 +599,10 @@ impl<'a> Executor<'a> {
             None => (Memory::create(self.limits.capture_limit_bytes)?, true),
         };
         let memory = place.memory.insert(memory);
+        if !is_new {
+            // The last attempt may have written over what a supervisor looks for.
+            memory.reset();
+        }
         let image = self.images.get(suite);
         let hired = self.crew.hire((slot, suite), image, memory, self.limits, &self.wakeups)?;
         place.supervisor = Some(hired);
