@@ -259,7 +259,7 @@ fn a_stop_stops_the_command_and_its_clock() {
     while since.elapsed() < Duration::from_millis(3200) {
         std::thread::park_timeout(Duration::from_millis(100));
     }
-    std::fs::write(gate, "").expect("a file in it");
+    fs::write(gate, "").expect("a file in it");
     contained.signal(Signal::SIGCONT);
     assert_eq!(contained.end().status.code(), Some(6), "its three seconds were not over");
 }
