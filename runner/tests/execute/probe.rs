@@ -124,9 +124,10 @@ impl Driver {
         }
     }
 
-    /// Waits until nothing that the driver started is alive.
+    /// Waits until nothing that the driver started is alive, and the kernel says so to whoever waits.
     pub(crate) fn until_alone(&self) {
-        while !processes_with(&self.mark, self.process.id()).is_empty() {
+        let driver = self.process.id();
+        while !processes_with(&self.mark, driver).is_empty() || has_living_child(driver) {
             std::thread::yield_now();
         }
     }
@@ -251,6 +252,18 @@ fn marked(mark: &str) -> Vec<(i32, String)> {
         }
     }
     found
+}
+
+/// A dying process has no environment any more, for a while before it is a zombie.
+fn has_living_child(pid: u32) -> bool {
+    let mut pids = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_string_lossy().parse::<i32>().ok());
+    pids.any(|child| {
+        let read = runner_core::process::brief(child);
+        read.is_some_and(|child| child.parent == pid.cast_signed() && child.state != 'Z')
+    })
 }
 
 fn as_finished(event: &Event) -> Option<&Finished> {

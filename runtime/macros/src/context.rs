@@ -2,8 +2,9 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Attribute, Error, ItemFn, Result};
+use syn::{Attribute, ItemFn, Result};
 
+use crate::free::{self, Parts};
 use crate::signature::{Linked, Shape};
 
 /// What a function that runs in a context is given first.
@@ -103,68 +104,25 @@ pub(crate) fn expand(
     arguments: &TokenStream,
     function: &ItemFn,
 ) -> Result<TokenStream> {
-    if !arguments.is_empty() {
-        let why = format!("`{}` takes no arguments", kind.word());
-        return Err(Error::new_spanned(arguments, why));
-    }
-    if function.sig.asyncness.is_none() {
-        return Err(Error::new_spanned(
-            function.sig.fn_token,
-            "what an actor runs is async: write `async fn`",
-        ));
-    }
-    if let Some(receiver) = function.sig.receiver() {
-        return Err(Error::new_spanned(
-            receiver,
-            "a method belongs to an actor: put `#[runtime::actor]` on its impl block",
-        ));
-    }
+    free::check(kind.word(), arguments, function)?;
     let Linked { first, shape } = Shape::of_linked(&function.sig, kind.first())?;
     Ok(implement(kind, function, &quote!(#first), &shape))
 }
 
 fn implement(kind: Kind, function: &ItemFn, first: &TokenStream, shape: &Shape) -> TokenStream {
-    let (name, visibility) = (&function.sig.ident, &function.vis);
-    let docs = function.attrs.iter().filter(|attribute| attribute.path().is_ident("doc"));
-    let (args_type, output, error) = (shape.args_type(), shape.output_type(), shape.error_type());
-    let (tuple, names) = (shape.args_tuple(), shape.names());
-    let types = kind.implement_types(&quote!(#name), first);
-    let first = kind.first_argument(first);
+    let (name, names) = (&function.sig.ident, shape.names());
+    let argument = kind.first_argument(first);
     let result = shape.as_result(&quote!(#name(first, #(#names),*).await));
-    quote! {
-        #function
-
-        #(#docs)*
-        #[allow(non_camel_case_types, reason = "it goes by the function's name")]
-        #visibility struct #name {}
-
-        const _: () = {
-            impl ::runtime::Remote for #name {
-                const NAME: &'static str = ::core::concat!(
-                    ::core::module_path!(), "::", ::core::stringify!(#name), "@", ::core::line!(), ":", ::core::column!()
-                );
-                type Args = #args_type;
-                type Output = #output;
-                type Error = #error;
-            }
-
-            #types
-
-            impl ::runtime::__private::FreeContext for #name {
-                fn run(
-                    seed: ::runtime::__private::Seed,
-                    #tuple: #args_type,
-                ) -> impl ::core::future::Future<Output = ::core::result::Result<#output, #error>> + 'static {
-                    async move {
-                        let first = #first;
-                        #result
-                    }
-                }
-            }
-
-            #[::runtime::__private::linkme::distributed_slice(::runtime::__private::ENTRIES)]
-            #[linkme(crate = ::runtime::__private::linkme)]
-            static ENTRY: ::runtime::__private::Entry = ::runtime::__private::Entry::context::<#name>();
-        };
-    }
+    let parts = Parts {
+        remote: TokenStream::new(),
+        types: kind.implement_types(&quote!(#name), first),
+        runs: quote!(::runtime::__private::FreeContext),
+        seed: quote!(seed: ::runtime::__private::Seed,),
+        body: quote! {
+            let first = #argument;
+            #result
+        },
+        entry: quote!(context),
+    };
+    free::beside(function, shape, &parts)
 }

@@ -2,11 +2,12 @@
 //! they stand for.
 //!
 //! Each attribute is one file: the item is read into what is known of it, then written out. What several need to know of a
-//! function's signature is in `signature`.
+//! function's signature is in `signature`, and what those on free functions share in `free`.
 
 mod actor;
 mod context;
 mod entry;
+mod free;
 mod remote;
 mod signature;
 mod test;
