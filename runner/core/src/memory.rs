@@ -293,6 +293,17 @@ impl Memory {
         Ok(Self { file, base: base.cast(), length, head: half, ring: room as u64 - half })
     }
 
+    /// Keeps this mapping from every process that this one forks from now on: who is to have the
+    /// memory is handed the file. What is forked for one slot must not reach another's.
+    ///
+    /// # Errors
+    /// What the kernel says to `madvise`.
+    pub fn keep_from_forks(&self) -> io::Result<()> {
+        // SAFETY: the range is this value's own mapping; nothing in it changes for this process.
+        let advised = unsafe { madvise(self.base.cast(), self.length, MmapAdvise::MADV_DONTFORK) };
+        Ok(advised?)
+    }
+
     /// The file, to hand on.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

@@ -731,12 +731,15 @@ fn pidfd_of_parent() -> io::Result<OwnedFd> {
 }
 
 /// Forks a supervisor from this process, which has one thread. The control socket's other end
-/// and the supervisor's pid come back; in the child this never returns.
+/// and the supervisor's pid come back; in the child this never returns. It and those forked after
+/// it have no part in this process's mapping of `memory`.
 ///
 /// # Errors
-/// What the kernel says to `socketpair` or `fork`.
+/// What the kernel says to `socketpair`, `madvise` or `fork`.
 pub fn fork_supervisor(memory: &Memory, first: impl FirstProcess) -> io::Result<(UnixStream, Pid)> {
     let (ours, theirs) = UnixStream::pair()?;
+    // It opens the file. What its siblings' attempts may write to must not be in it either.
+    memory.keep_from_forks()?;
     let memory = memory.fd().try_clone_to_owned()?;
     match fork::fork()? {
         ForkResult::Parent { child } => Ok((ours, child)),

@@ -1,8 +1,10 @@
 //! The suite binary as `cargo test` and `cargo nextest run` drive it.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use nix::sys::signal::Signal;
+use runner_core::owner::Owner;
 
 use crate::started::{Started, fixtures, look_alike, state, threads_named};
 
@@ -23,6 +25,25 @@ fn a_lost_supervisor_is_replaced() {
     assert!(text.contains("supervisor::is_killed::plain  its supervisor"), "{text}");
     assert!(text.contains("supervisor::is_stopped::plain  its supervisor"), "{text}");
     assert!(!text.contains("no supervisor is left"), "{text}");
+}
+
+/// What a case may write over is its own.
+#[test]
+fn a_case_has_the_memory_of_its_own_slot_alone() {
+    // Two cases are called so.
+    let face = Started::new(look_alike().args(["--test-threads", "2", "hangs::stops_itself"]));
+    face.until("both bodies run", |this| threads_named(this.pid(), "body").len() == 2);
+    let memories = threads_named(face.pid(), "body").into_iter().map(|case| {
+        let maps = fs::read_to_string(format!("/proc/{case}/maps")).expect("a living case");
+        let of_attempts = maps.lines().filter(|line| Owner::in_mapping(line).is_some());
+        of_attempts.map(|line| line.split_whitespace().nth(4).map(str::to_owned)).collect()
+    });
+    let memories: Vec<BTreeSet<Option<String>>> = memories.collect();
+    assert_eq!(memories.iter().map(BTreeSet::len).collect::<Vec<_>>(), [1, 1], "{memories:?}");
+    assert_ne!(memories[0], memories[1]);
+    face.signal(Signal::SIGTERM);
+    let (code, text) = face.end();
+    assert_eq!(code, 101, "{text}");
 }
 
 /// What the terminal and nextest send at Ctrl-Z, and at `fg`.
