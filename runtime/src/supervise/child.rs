@@ -518,8 +518,9 @@ impl Keeper {
             self.tell_starter(Err(failure));
         }
         let teardown = self.take_teardown();
-        if self.omens.farewell.is_none() {
-            // It did not end by its own will, so it may have left children of its own behind.
+        if self.omens.farewell.is_none() || exit != Exit::Code(0) {
+            // It did not end by its own will, so it may have left children of its own behind: a fork server, if it was killed
+            // between its last word and its end.
             drop(child.kill_subtree().await);
         }
         let failures = self.failures(&exit, &teardown);

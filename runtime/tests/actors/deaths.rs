@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill, raise};
@@ -21,6 +22,7 @@ crate::cases![
         a_killed_one_shot_fails_the_scope,
         an_idle_actor_that_dies_fails_the_scope,
         what_an_actor_leaves_behind_when_killed_is_killed,
+        what_one_leaves_behind_that_dies_after_its_last_word_is_killed,
         an_interrupt_does_not_end_an_actor_that_has_a_parent,
         an_actor_that_sends_garbage_loses_its_channel,
         an_interrupt_ends_an_orphan,
@@ -141,6 +143,29 @@ impl Keeper {
         self.nursery.actor("below").await?;
         Ok(std::process::id())
     }
+
+    /// Starts a process that nobody waits for, and from then on dies after its last word.
+    #[expect(clippy::disallowed_methods, reason = "a task that nobody owns is what this is about")]
+    async fn die_at_last(&self) {
+        let mut stray = std::process::Command::new("sleep");
+        stray.arg("1000").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        stray.spawn().expect("a process");
+        tokio::spawn(async {
+            let _last = Last;
+            std::future::pending::<()>().await;
+        });
+        // It has begun when this one goes on.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Held by a task that ends with the actor's scheduler, after its last word.
+struct Last;
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        raise(Signal::SIGKILL).expect("a signal to oneself");
+    }
 }
 
 fn exit_in(error: Error) -> Exit {
@@ -220,6 +245,17 @@ async fn what_an_actor_leaves_behind_when_killed_is_killed() -> runtime::Result<
     // That no process is left is looked at after every case.
     assert_eq!(exit_in(ended.expect_err("it fails")), Exit::Signal(9));
     Ok(())
+}
+
+async fn what_one_leaves_behind_that_dies_after_its_last_word_is_killed() -> runtime::Result<()> {
+    nursery(async |n| {
+        let keeper = n.start::<Keeper>("keeper").await?;
+        keeper.keep().await?;
+        keeper.die_at_last().await?;
+        // That no process is left is looked at after every case.
+        keeper.cancel().await
+    })
+    .await
 }
 
 async fn an_actor_that_sends_garbage_loses_its_channel() -> runtime::Result<()> {
