@@ -44,7 +44,7 @@ const LAST_WORD: Duration = Duration::from_millis(50);
 
 /// The lines of one actor, and the tasks that drive those to its peers.
 pub(super) struct Peers {
-    lines: RefCell<HashMap<Life, Known>>,
+    lines: RefCell<Lines>,
     drivers: Tasks,
     closing: RefCell<bool>,
     closed: Notify,
@@ -65,6 +65,14 @@ impl Peers {
 /// An actor, in one of its lives.
 type Life = (Uuid, u64);
 
+/// What there is to each actor that is known here.
+#[derive(Default)]
+struct Lines {
+    known: HashMap<Life, Known>,
+    /// How many there are when they are next looked through.
+    sweep_at: usize,
+}
+
 /// A line that portals to its actor use.
 enum Known {
     /// To the parent or a child, kept by whoever drives its channel and by portals.
@@ -76,6 +84,27 @@ enum Known {
 /// Peers that are remembered; with more, those that have ended are forgotten.
 const REMEMBERED: usize = 1024;
 
+/// So few are not looked through.
+const FEW: usize = 16;
+
+impl Lines {
+    fn put(&mut self, life: Life, known: Known) {
+        if self.known.len() >= self.sweep_at.max(FEW) {
+            self.sweep();
+        }
+        self.known.insert(life, known);
+    }
+
+    /// Forgets lines that nobody has any more, and with too many, peers that have ended. What is left may double before the next
+    /// time: an actor that starts children for ever keeps the memory of a few, and looks at each about once.
+    fn sweep(&mut self) {
+        let too_many = self.known.len() >= REMEMBERED;
+        self.known.retain(|_, known| known.is_there() && !(too_many && known.is_over()));
+        let left = self.known.len();
+        self.sweep_at = if left < REMEMBERED { (2 * left).min(REMEMBERED) } else { 2 * left };
+    }
+}
+
 impl Known {
     fn line(&self) -> Option<Arc<Line>> {
         match self {
@@ -84,10 +113,18 @@ impl Known {
         }
     }
 
-    fn is_worth_remembering(&self) -> bool {
+    fn is_there(&self) -> bool {
         match self {
             Known::Family(line) => line.strong_count() > 0,
-            Known::Peer(line) => line.bond.end().is_none(),
+            Known::Peer(_) => true,
+        }
+    }
+
+    /// Whether nothing comes over it any more.
+    fn is_over(&self) -> bool {
+        match self {
+            Known::Family(_) => false,
+            Known::Peer(line) => line.bond.end().is_some(),
         }
     }
 }
@@ -99,11 +136,7 @@ impl Host {
             Relation::Child | Relation::Parent => Known::Family(Arc::downgrade(line)),
             Relation::Peer => Known::Peer(Arc::clone(line)),
         };
-        let mut lines = self.peers.lines.borrow_mut();
-        if lines.len() >= REMEMBERED {
-            lines.retain(|_, known| known.is_worth_remembering());
-        }
-        lines.insert((line.actor.uuid, line.incarnation), known);
+        self.peers.lines.borrow_mut().put((line.actor.uuid, line.incarnation), known);
     }
 
     /// This actor's own line to the one at the end of `via`, which is a line of another actor of this process.
@@ -136,7 +169,7 @@ impl Host {
 
     /// Tells the peers that this actor ends, for `by`.
     pub(super) fn say_ending(&self, by: &ActorId) {
-        for line in self.peers.lines.borrow().values().filter_map(Known::line) {
+        for line in self.peers.lines.borrow().known.values().filter_map(Known::line) {
             match line.relation {
                 // A peer that is gone need not know.
                 Relation::Peer => drop(line.out.push(Message::Ending { by: by.clone() })),
@@ -163,7 +196,7 @@ impl Host {
     }
 
     fn open_line(&self, life: Life) -> Option<Arc<Line>> {
-        let line = self.peers.lines.borrow().get(&life).and_then(Known::line)?;
+        let line = self.peers.lines.borrow().known.get(&life).and_then(Known::line)?;
         // One whose actor has ended says how; one that broke is replaced.
         (!line.calls.is_lost()).then_some(line)
     }
@@ -482,6 +515,26 @@ mod tests {
                 Ok(_) | Err(_) => {}
             }
         }
+    }
+
+    #[test]
+    fn of_children_that_have_ended_no_more_is_kept_than_of_a_few() {
+        in_actor(async |host| {
+            let child = || {
+                let (channel, _) = Channel::in_memory();
+                let home = host.this.id.uuid;
+                let line = Line::new(id("child"), channel.sender().clone(), Relation::Child, home);
+                host.know(&line);
+                line
+            };
+            let living: Vec<_> = (0..FEW).map(|_| child()).collect();
+            (0..10 * REMEMBERED).for_each(|_| drop(child()));
+            assert!(host.peers.lines.borrow().known.len() <= 2 * FEW);
+            for line in living {
+                let life = (line.actor.uuid, line.incarnation);
+                assert!(host.open_line(life).is_some_and(|known| Arc::ptr_eq(&known, &line)));
+            }
+        });
     }
 
     #[test]
