@@ -108,7 +108,8 @@ fn an_interrupt_is_answered_and_a_second_one_ends_it() {
 
 #[test]
 fn a_run_that_was_ended_before_anything_failed_is_no_success() {
-    let mut runner = Running::start(&["hangs::sleeps_for_ever"]);
+    // Its own deadline, a second, is not to be what ends it.
+    let mut runner = Running::start(&["hangs::sleeps_for_ever", "--timeout-scale", "60"]);
     runner.wait_for("hangs::sleeps_for_ever");
     runner.signal(Signal::SIGINT);
     let run = runner.wait();

@@ -69,10 +69,15 @@ impl Started {
         self.until("stopped", |this| state(this.pid()) == Some('T'));
     }
 
+    #[track_caller]
+    pub(crate) fn until_ended(&self) {
+        self.until("ended", |this| matches!(state(this.pid()), Some('Z') | None));
+    }
+
     /// Its exit code; whatever is left of it then is a failure.
     #[track_caller]
     pub(crate) fn end(mut self) -> (i32, String) {
-        self.until("ended", |this| matches!(state(this.pid()), Some('Z') | None));
+        self.until_ended();
         let status = self.process.wait().expect("our own child");
         assert_eq!(self.left(), Vec::<String>::new(), "is left of:\n{}", self.text());
         (status.code().unwrap_or(-1), self.text())
