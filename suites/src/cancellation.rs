@@ -1,6 +1,8 @@
 //! One cancels all, what is cancelled and what is not, and actors that will not end.
 
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
 use runner::{Case, TestResult};
@@ -264,10 +266,9 @@ async fn one_actor_is_cancelled_and_its_siblings_go_on(case: Case) -> TestResult
         let one = n.actor("one").expose::<pid>().expose::<stay>().await?;
         let other = n.actor("other").expose::<pid>().await?;
         let own = runtime::current()?.id().clone();
-        let (call, cancelled) = tokio::join!(one.call::<stay>((gate.path(),)), async {
-            gate.arrived(1).await.map_err(Error::user)?;
-            one.cancel().await
-        });
+        let mut call = pin!(one.call::<stay>((gate.path(),)));
+        arrived_from(&mut gate, call.as_mut()).await?;
+        let (call, cancelled) = tokio::join!(call, one.cancel());
         cancelled?;
         match call {
             Err(CallError::Failed(Error::Cancelled { subject, canceller })) => {
@@ -669,10 +670,9 @@ async fn a_thread_that_spins_is_given_up_and_named(case: Case) -> TestResult {
     let mut portal = None;
     let outcome = runtime::nursery(async |n| {
         let stuck = n.actor("stuck").expose::<stick>().await?;
-        let (call, cancelled) = tokio::join!(stuck.call::<stick>((gate.path(),)), async {
-            gate.arrived(1).await.map_err(Error::user)?;
-            stuck.cancel().await
-        });
+        let mut call = pin!(stuck.call::<stick>((gate.path(),)));
+        arrived_from(&mut gate, call.as_mut()).await?;
+        let (call, cancelled) = tokio::join!(call, stuck.cancel());
         assert!(matches!(call, Err(CallError::Failed(Error::Cancelled { .. }))), "{call:?}");
         match cancelled {
             Err(Error::Forced { actor, teardown }) => {
@@ -681,7 +681,7 @@ async fn a_thread_that_spins_is_given_up_and_named(case: Case) -> TestResult {
             }
             other => panic!("{other:?}"),
         }
-        portal = Some(stuck);
+        portal = Some(stuck.clone());
         Ok(())
     })
     .await;
@@ -756,9 +756,9 @@ async fn forced_end(case: &Case, how: Resistance) -> TestResult<Vec<Rung>> {
         let (own, below) = stubborn.pids().await?;
         let own = Process::open(own).map_err(Error::user)?;
         let below = Process::open(below).map_err(Error::user)?;
-        let resisting = stubborn.resist(how, gate.path());
+        let mut resisting = pin!(stubborn.resist(how, gate.path()));
+        arrived_from(&mut gate, resisting.as_mut()).await?;
         let (call, cancelled) = tokio::join!(resisting, async {
-            gate.arrived(1).await.map_err(Error::user)?;
             if how == Resistance::BeStopped {
                 own.stop().map_err(Error::user)?;
             }
@@ -788,4 +788,16 @@ async fn forced_end(case: &Case, how: Resistance) -> TestResult<Vec<Rung>> {
     }
     assert_eq!(process::descendants(process::own_pid()), before);
     Ok(teardown.rungs.iter().map(|taken| taken.rung).collect())
+}
+
+/// Returns when `call` has an actor at the gate, which it is not to leave. Who failed on its way
+/// there never comes.
+async fn arrived_from<C>(gate: &mut Gate, call: Pin<&mut C>) -> runtime::Result<()>
+where
+    C: Future<Output: Debug>,
+{
+    tokio::select! {
+        outcome = call => panic!("nobody arrived: {outcome:?}"),
+        arrived = gate.arrived(1) => arrived.map_err(Error::user),
+    }
 }

@@ -1,11 +1,13 @@
 //! Reference programs, interfered with at every point where they wait.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
 use runner::{Case, TestResult};
 use runtime::{
-    CancelScope, ChildSpec, Context, Error, Nursery, Portal, Restarts, Sender, Strategy, Supervisor,
+    CancelScope, ChildSpec, Context, Error, Nursery, Portal, Provide, Restarts, Sender, Strategy,
+    Supervisor, maybe_open_context, publish,
 };
 
 use crate::actors::{Refused, pid, refuse};
@@ -18,8 +20,16 @@ use crate::process;
 
 runner::marks! { timeout = "120s" }
 
-pub(crate) const PROGRAMS: [Program; 8] =
-    [CALLS, NESTED, ONE_SHOTS, FAILING, SUPERVISED, CONTEXTS, STREAMS, SCOPES];
+pub(crate) const PROGRAMS: [Program; 11] = [
+    CALLS, NESTED, ONE_SHOTS, FAILING, SUPERVISED, CONTEXTS, STREAMS, SCOPES, PEERS, PUBSUB,
+    RESOURCES,
+];
+
+/// Those in which an actor has to do with its parent and its children, and nobody shares anything.
+const OF_A_FAMILY: Range<usize> = 0..8;
+
+/// Those with somebody else in them, or something that several use.
+const SHARED: Range<usize> = 8..PROGRAMS.len();
 
 /// A daemon, a few calls of it side by side, its end.
 const CALLS: Program = Program { name: "calls", body: calls };
@@ -234,27 +244,146 @@ fn scopes(n: &Nursery) -> Running<'_> {
     })
 }
 
-fn every_program(case: &Case, interference: Interference) -> TestResult {
-    for program in PROGRAMS {
-        at_every_point(case, program, interference)?;
+/// Actors that are introduced to each other: one is called, and has a context, by who was handed its
+/// portal; and by a third, to whom that one handed it on.
+const PEERS: Program = Program { name: "peers", body: peers };
+
+fn peers(n: &Nursery) -> Running<'_> {
+    Box::pin(async move {
+        let desk = n.actor("desk").expose::<pid>().expose::<double>().await?;
+        let clerk = n.actor("clerk").expose::<ask>().await?;
+        let porter = n.actor("porter").expose::<hand_on>().await?;
+        assert_eq!(clerk.call::<ask>((desk.clone(), 1)).await?, 2);
+        let (one, other) = tokio::join!(
+            clerk.call::<ask>((desk.clone(), 2)),
+            porter.call::<hand_on>((desk.clone(), clerk.clone(), 3))
+        );
+        assert_eq!((one?, other?), (4, 6));
+        desk.cancel().await?;
+        clerk.cancel().await?;
+        porter.cancel().await
+    })
+}
+
+#[runtime::remote]
+async fn ask(desk: Portal, number: u32) -> runtime::Result<u32> {
+    desk.call::<pid>(()).await?;
+    let opened = desk.context::<double>((number,)).open(async |cx| Ok(cx.result().await?));
+    Ok(opened.await?)
+}
+
+#[runtime::remote]
+async fn hand_on(desk: Portal, to: Portal, number: u32) -> runtime::Result<u32> {
+    Ok(to.call::<ask>((desk, number)).await?)
+}
+
+/// Two subscribers of one producer, one of whom leaves before the other.
+const PUBSUB: Program = Program { name: "pubsub", body: pubsub };
+
+fn pubsub(n: &Nursery) -> Running<'_> {
+    Box::pin(async move {
+        let publisher = n.actor("publisher").expose::<parity>().await?;
+        let subscribe = async |topics: &[&str]| {
+            let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
+            publisher.stream::<parity>((topics,)).capacity(2).await
+        };
+        let mut even = subscribe(&["even"]).await?;
+        let mut all = subscribe(&["even", "odd"]).await?;
+        for _ in 0..3 {
+            let (one, other) = tokio::join!(even.recv(), all.recv());
+            assert!(one?.is_some_and(|(topic, number)| topic == "even" && number % 2 == 0));
+            assert!(other?.is_some());
+        }
+        drop(even);
+        for _ in 0..4 {
+            assert!(all.recv().await?.is_some());
+        }
+        drop(all);
+        publisher.cancel().await
+    })
+}
+
+#[runtime::stream]
+async fn parity(out: Sender<(String, u32)>, topics: Vec<String>) -> runtime::Result<()> {
+    let count = async |publisher: runtime::Publisher<u32>| {
+        for number in 0.. {
+            let topic = if number % 2 == 0 { "even" } else { "odd" };
+            publisher.publish(topic, number).await?;
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    };
+    publish("parity", topics, out, count).await
+}
+
+/// A context that two tasks share, and another of its key after it.
+const RESOURCES: Program = Program { name: "resources", body: resources };
+
+fn resources(n: &Nursery) -> Running<'_> {
+    Box::pin(async move {
+        let actor = n.actor("actor").expose::<double>().await?;
+        let use_it = async || {
+            let actor = actor.clone();
+            let open = async move |provide: Provide<u32>| {
+                let opened = actor.context::<double>((5,)).open(async |cx| {
+                    provide.until_unused(*cx.first()).await;
+                    Ok(cx.result().await?)
+                });
+                assert_eq!(opened.await?, 10);
+                Ok(())
+            };
+            let body = async |lease: runtime::Lease<u32>| {
+                tokio::task::yield_now().await;
+                assert_eq!(*lease, 5);
+                Ok(lease.generation())
+            };
+            maybe_open_context("number", open, body).await
+        };
+        let (one, other) = tokio::join!(use_it(), use_it());
+        let first = one?;
+        assert_eq!(first, other?);
+        assert_ne!(use_it().await?, first);
+        actor.cancel().await
+    })
+}
+
+fn each_of(programs: Range<usize>, case: &Case, interference: Interference) -> TestResult {
+    for program in &PROGRAMS[programs] {
+        at_every_point(case, *program, interference)?;
     }
     Ok(())
 }
 
 #[runner::test]
 fn a_program_is_dropped(case: Case) -> TestResult {
-    every_program(&case, Interference::Drop)
+    each_of(OF_A_FAMILY, &case, Interference::Drop)
 }
 
 #[runner::test]
 fn a_program_is_cancelled(case: Case) -> TestResult {
-    every_program(&case, Interference::Cancel)
+    each_of(OF_A_FAMILY, &case, Interference::Cancel)
 }
 
 #[runner::test]
 #[needs("process")]
 fn an_actor_of_a_program_is_killed(case: Case) -> TestResult {
-    every_program(&case, Interference::Kill)
+    each_of(OF_A_FAMILY, &case, Interference::Kill)
+}
+
+#[runner::test]
+fn a_program_that_shares_is_dropped(case: Case) -> TestResult {
+    each_of(SHARED, &case, Interference::Drop)
+}
+
+#[runner::test]
+fn a_program_that_shares_is_cancelled(case: Case) -> TestResult {
+    each_of(SHARED, &case, Interference::Cancel)
+}
+
+#[runner::test]
+#[needs("process")]
+fn an_actor_of_a_program_that_shares_is_killed(case: Case) -> TestResult {
+    each_of(SHARED, &case, Interference::Kill)
 }
 
 /// Runs a program of [`PROGRAMS`] in this actor, and says whether its point was met.
@@ -270,16 +399,27 @@ async fn cut_here(program: usize, point: u64) -> runtime::Result<bool> {
 /// failed in a nursery that was then dropped is the actor's failure; the teardowns add none.
 #[runner::test]
 async fn programs_are_dropped_in_an_actor_that_goes_on() -> TestResult {
+    drop_in_one_actor(OF_A_FAMILY).await
+}
+
+#[runner::test]
+async fn programs_that_share_are_dropped_in_an_actor_that_goes_on() -> TestResult {
+    drop_in_one_actor(SHARED).await
+}
+
+async fn drop_in_one_actor(programs: Range<usize>) -> TestResult {
     let before = process::descendants(process::own_pid());
     let outcome = runtime::nursery(async |n| {
         let actor = n.actor("actor").expose::<cut_here>().await?;
-        for (index, program) in PROGRAMS.iter().enumerate() {
+        for index in programs {
+            let name = PROGRAMS[index].name;
             let mut point = 1;
             while actor.call::<cut_here>((index, point)).await? {
                 point += 1;
                 assert!(point < MOST_POINTS);
             }
-            assert!(point > 1, "{} never waits", program.name);
+            println!("{name}, dropped in an actor: {} points", point - 1);
+            assert!(point > 1, "{name} never waits");
         }
         actor.cancel().await?;
         assert_eq!(actor.teardown().map(|teardown| teardown.is_forced()), Some(false));

@@ -348,7 +348,8 @@ pub(crate) fn is_own(error: &Error) -> bool {
 fn is_death(error: &Error) -> bool {
     const KILLED: Exit = Exit::Signal(libc::SIGKILL);
     match error {
-        Error::ActorDied { exit, .. } => *exit == KILLED,
+        // How a peer ended is known to its parent only.
+        Error::ActorDied { exit, .. } => *exit == KILLED || *exit == Exit::Unknown,
         Error::SpawnFailed(failure) => failure.exit == Some(KILLED),
         Error::Remote(remote) => is_all(remote, |leaf| is_cancel(leaf) || is_death(leaf)),
         _ => false,

@@ -4,17 +4,20 @@
 //! by the function that was to run for ever returning, or failing.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::fs::OpenOptions;
+use std::future::poll_fn;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Barrier;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use runner::{Case, TestResult};
 use runtime::{
-    AutoShutdown, CallError, ChildSpec, Error, Exit, GaveUp, Nursery, Presence, Restart, Restarts,
+    AutoShutdown, Backend, CallError, ChildSpec, Error, Exit, GaveUp, Nursery, Presence, Restart, Restarts,
     Shutdown, Strategy, Supervised, Supervisor, current,
 };
 
@@ -326,6 +329,165 @@ async fn a_child_is_stopped_as_it_is_said(case: Case) -> TestResult {
     Ok(())
 }
 
+/// Dies of being told to end.
+struct Fragile;
+
+#[runtime::actor]
+impl Fragile {
+    fn new() -> Fragile {
+        Fragile
+    }
+
+    async fn pid(&self) -> u32 {
+        std::process::id()
+    }
+}
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        drop(process::end_by(Signal::SIGKILL));
+    }
+}
+
+/// Nobody is to run any more: one that died of it, or had just died, is no failure, but is told of.
+#[runner::test]
+#[needs("process")]
+async fn who_dies_while_all_are_stopped_is_remembered_and_no_failure(case: Case) -> TestResult {
+    let notes = case.temp_dir()?.join("notes");
+    let history = runtime::nursery(async |n| {
+        let pool = Supervisor::new(Strategy::OneForAll)
+            .child(worker("first", &notes))
+            .child(worker("shot", &notes))
+            .child(ChildSpec::of::<Fragile>("fragile", |_| ()))
+            .child(worker("last", &notes));
+        let pool = n.supervise(pool).await?;
+        pool.portal::<Fragile>("fragile")?.pid().await?;
+        let (_, pid, _) = pool.portal::<Worker>("shot")?.work().await?;
+        // Nothing else of this actor runs before the shutdown is under way.
+        Process::open(pid).and_then(|it| it.send(Signal::SIGKILL)).map_err(Error::user)?;
+        pool.shutdown().await;
+        Ok(pool.history())
+    })
+    .await?;
+    let told = |name: &str| {
+        let death = history.iter().find(|death| death.child.name == name);
+        let cause = death.and_then(|death| death.cause.clone()).unwrap_or_default();
+        assert!(cause.contains("signal 9"), "{name}: {history:?}");
+        death.map(|death| death.incarnation)
+    };
+    assert_eq!((told("shot"), told("fragile"), history.len()), (Some(0), Some(0), 2));
+    assert_eq!(noted(&notes).concat(), "+first+shot+last-last-first");
+    Ok(())
+}
+
+/// Meet when the one that calls has been told of a death, on a thread of this process.
+static TOLD: Barrier = Barrier::new(2);
+
+/// Calls a worker that dies of it, and then again: the life that the first call was told the end of,
+/// and the one that answered the second.
+#[runtime::remote]
+async fn call_again(worker: WorkerHandle, gate: PathBuf) -> runtime::Result<(u64, u64)> {
+    let first = worker.work_for_ever(gate).await;
+    let mut second = pin!(worker.work());
+    let at_once = poll_fn(|cx| match second.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending => Poll::Ready(None),
+    });
+    let at_once = at_once.await;
+    TOLD.wait();
+    let Err(CallError::Failed(Error::ActorDied { incarnation, .. })) = first else {
+        return Err(Error::message(format!("{first:?}")));
+    };
+    let (life, ..) = match at_once {
+        Some(answer) => answer?,
+        None => second.await?,
+    };
+    Ok((incarnation, life))
+}
+
+/// Somebody else may be told of a death before the supervisor is. What they call then is the next
+/// life, and not once more the one that is dead.
+#[runner::test]
+#[needs("process")]
+async fn who_was_told_of_a_death_meets_the_next_life(case: Case) -> TestResult {
+    let notes = case.temp_dir()?.join("notes");
+    let mut gate = Gate::closed(&case, "gate")?;
+    runtime::nursery(async |n| {
+        let pool = Supervisor::new(Strategy::OneForOne).limit(MANY).child(worker("w", &notes));
+        let pool = n.supervise(pool).await?;
+        let worker = pool.portal::<Worker>("w")?;
+        let (_, pid, _) = worker.work().await?;
+        let caller = n.actor("caller").backend(Backend::Thread).expose::<call_again>().await?;
+        let mut calls = pin!(caller.call::<call_again>((worker, gate.path())));
+        tokio::select! {
+            outcome = calls.as_mut() => panic!("it was not killed yet: {outcome:?}"),
+            arrived = gate.arrived(1) => arrived.map_err(Error::user)?,
+        }
+        Process::open(pid).and_then(|it| it.send(Signal::SIGKILL)).map_err(Error::user)?;
+        // This thread is the supervisor's: until it goes on, only the caller is told.
+        TOLD.wait();
+        assert_eq!(calls.await?, (0, 1));
+        pool.shutdown().await;
+        caller.cancel().await
+    })
+    .await?;
+    Ok(())
+}
+
+/// Has the portal of a worker, whichever it was given last.
+struct Client {
+    worker: WorkerHandle,
+}
+
+#[runtime::actor]
+impl Client {
+    fn new(worker: WorkerHandle) -> Client {
+        Client { worker }
+    }
+
+    async fn take(&mut self, worker: WorkerHandle) {
+        self.worker = worker;
+    }
+
+    async fn life(&self) -> runtime::Result<u64> {
+        let (life, ..) = self.worker.work().await?;
+        Ok(life)
+    }
+}
+
+/// What another process was given is the way to one life. It is told when that is over, however
+/// often it calls, and meets the next with the next portal.
+#[runner::test]
+#[needs("process")]
+async fn a_portal_that_was_sent_on_names_the_life_it_had(case: Case) -> TestResult {
+    let notes = case.temp_dir()?.join("notes");
+    runtime::nursery(async |n| {
+        let pool = Supervisor::new(Strategy::OneForOne).limit(MANY).child(worker("w", &notes));
+        let pool = n.supervise(pool).await?;
+        let worker = pool.portal::<Worker>("w")?;
+        let client = n.start::<Client>("client").with((worker.clone(),)).await?;
+        assert_eq!(client.life().await?, 0);
+        let (_, pid, _) = worker.work().await?;
+        Process::open(pid).and_then(|it| it.send(Signal::SIGKILL)).map_err(Error::user)?;
+        next_life(&worker, pid).await?;
+        for _ in 0..3 {
+            match client.life().await {
+                Err(CallError::Returned(Error::ActorDied { actor, incarnation, .. }, _)) => {
+                    assert_eq!((&actor, incarnation), (worker.id(), 0));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        client.take(worker).await?;
+        assert_eq!(client.life().await?, 1);
+        client.cancel().await?;
+        pool.shutdown().await;
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}
+
 /// What one wants to do by hand to a supervisor that runs.
 #[runner::test]
 async fn children_come_and_go_by_hand(case: Case) -> TestResult {
@@ -419,7 +581,7 @@ async fn work_is_done_by_a_pool_that_is_shot_at(case: Case) -> TestResult {
     let before = process::descendants(process::own_pid());
     let (done, lost) = runtime::nursery(async |n| {
         let pool = n.supervise(three_workers(Strategy::OneForOne, &notes)).await?;
-        let (mut done, mut lost, mut shot_last) = (0, 0, BTreeMap::new());
+        let (mut done, mut lost) = (0, 0);
         let names = ["a", "b", "c"];
         for job in 0.. {
             if done == JOBS {
@@ -433,17 +595,12 @@ async fn work_is_done_by_a_pool_that_is_shot_at(case: Case) -> TestResult {
                     if job % 4 == 0 {
                         let shot = Process::open(pid).and_then(|it| it.send(Signal::SIGKILL));
                         shot.map_err(Error::user)?;
-                        shot_last.insert(name, pid);
                     }
                 }
                 // Told, and done again by whoever knows that it may be.
                 Err(CallError::Failed(Error::ActorDied { .. })) => lost += 1,
                 Err(other) => return Err(other.into()),
             }
-        }
-        // Who dies while it is being stopped is not started again: that would be a failure.
-        for (name, pid) in shot_last {
-            next_life(&pool.portal::<Worker>(name)?, pid).await?;
         }
         pool.shutdown().await;
         Ok((done, lost))

@@ -156,6 +156,14 @@ impl Calls {
         self.lock().ended.clone()
     }
 
+    /// Whether the actor at the other end has ended, and that was told.
+    pub(crate) fn is_over(&self) -> bool {
+        match self.lock().ended {
+            Some(Ended::Died { .. } | Ended::Cancelled { .. } | Ended::NeverReady) => true,
+            Some(Ended::Lost { .. }) | None => false,
+        }
+    }
+
     /// Whether the channel broke, and the actor at its other end may live.
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self.lock().ended, Some(Ended::Lost { .. }))

@@ -74,4 +74,9 @@ impl Line {
         let (calls, bond, answer) = (Calls::default(), Bond::default(), AnswerSlot::default());
         Arc::new(Line { actor, out, calls, bond, relation, incarnation, home, answer })
     }
+
+    /// Whether it belongs to a later life than that one.
+    fn is_after(&self, life: Option<u64>) -> bool {
+        life.is_none_or(|life| self.incarnation > life)
+    }
 }

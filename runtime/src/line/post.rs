@@ -82,12 +82,15 @@ impl Post {
         self.lock().latest.clone()
     }
 
-    /// Who holds it: while nobody does, the next. A holder whose end was told does not count any more. Cancel safe.
-    pub(crate) async fn wait_held(&self) -> Result<Arc<Line>, Ended> {
+    /// Who holds it, in a life after `over`: while nobody does, the next. A holder whose end was told does not count any more.
+    /// Cancel safe.
+    pub(crate) async fn wait_held(&self, over: Option<u64>) -> Result<Arc<Line>, Ended> {
         loop {
             let changed = self.changed.notified();
             match &self.lock().holder {
-                Holder::Held(line) if line.calls.ended().is_none() => return Ok(Arc::clone(line)),
+                Holder::Held(line) if line.is_after(over) && line.calls.ended().is_none() => {
+                    return Ok(Arc::clone(line));
+                }
                 Holder::Held(_) | Holder::Vacant => {}
                 Holder::Closed(ended) => return Err(ended.clone()),
             }

@@ -55,10 +55,7 @@ impl Portal {
     pub(crate) async fn reach(&self) -> Result<Arc<Line>> {
         match &self.way {
             Way::Line(line) => Ok(from_here(line)),
-            Way::Post(post) => match post.wait_held().await {
-                Ok(line) => Ok(from_here(&line)),
-                Err(ended) => Err(ended.to_error(&post.actor)),
-            },
+            Way::Post(post) => reach_life(post).await,
         }
     }
 
@@ -271,6 +268,20 @@ impl Portal {
         let end = parcel::take_out(end).map_err(io::Error::other)?;
         let host = Host::here().map_err(io::Error::other)?;
         host.receive(actor, incarnation, Link::Socket(end)).map(Portal::new)
+    }
+}
+
+/// A line to a life whose end was not told here. An actor of this process that was given the portal may be told of it before
+/// the one that keeps the post is.
+async fn reach_life(post: &Post) -> Result<Arc<Line>> {
+    let mut over = None;
+    loop {
+        let held = post.wait_held(over).await.map_err(|ended| ended.to_error(&post.actor))?;
+        let line = from_here(&held);
+        if !line.calls.is_over() {
+            return Ok(line);
+        }
+        over = Some(held.incarnation);
     }
 }
 

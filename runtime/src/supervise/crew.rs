@@ -20,7 +20,7 @@ use super::plan::{Action, How, Key, Plan, Verdict};
 use super::strategy::Restarts;
 use super::supervisor::{Answer, ChildSpec, Entry, Request, Roster, Supervisor, refused};
 use crate::actor::ThisActor;
-use crate::error::{ActorId, Death, Error, GaveUp, Result, Teardown};
+use crate::error::{ActorId, Death, Error, GaveUp, Result, StartFailure, Teardown};
 use crate::line::{Bond, End, Ended, Line, Manner, Order, Post};
 use crate::log;
 use crate::rpc::catch_call;
@@ -281,14 +281,15 @@ impl Crew {
         self.this.report_progress();
     }
 
-    /// Keeps what a life failed with. While all are being stopped for good, that is the supervisor's failure.
+    /// Keeps what a life failed with. While all are being stopped for good, that is the supervisor's failure; but that a child
+    /// is dead is what was wanted of it.
     fn note(&mut self, key: Key, incarnation: u64, failure: Option<Error>) {
         let Some(member) = self.members.get_mut(&key) else { return };
         let cause = failure.as_ref().map(ToString::to_string);
         match failure {
             // As it was told to.
             None | Some(Error::Cancelled { .. }) if self.plan.is_stopping(key) => return,
-            Some(error) if self.plan.is_ending() => self.failures.push(error),
+            Some(error) if self.plan.is_ending() && !is_death(&error) => self.failures.push(error),
             failure => member.last = failure,
         }
         let death = Death { child: member.post.actor.clone(), incarnation, cause };
@@ -424,6 +425,13 @@ impl Crew {
         log::gave_up(&gave_up);
         Error::GaveUp(Box::new(gave_up))
     }
+}
+
+/// Whether a child was just gone: it had not failed at what it was doing, and was not forced to end.
+fn is_death(error: &Error) -> bool {
+    let in_its_start = |failure: &StartFailure| failure.exit.is_some() && failure.cause.is_none();
+    matches!(error, Error::ActorDied { .. } | Error::ChannelLost { .. })
+        || matches!(error, Error::SpawnFailed(failure) if in_its_start(failure))
 }
 
 fn unheard() -> Error {

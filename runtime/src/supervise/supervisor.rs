@@ -55,6 +55,10 @@ use crate::trace::{self, Wait};
 /// Beyond the limit the supervisor stops all children and fails the nursery with [`Error::GaveUp`]. What a child fails with that is
 /// then restarted, or that is temporary, is in the [history](Supervised::history), and is no failure of the nursery.
 ///
+/// While the supervisor stops its children for good, nothing is started again. That one of them dies meanwhile is in the history
+/// too, and in the log: the end wins. What one returns as an error then, or that it had to be [forced](Error::Forced), is the
+/// nursery's failure.
+///
 /// Children are stopped one at a time, the last started first, each as its [`Shutdown`] says. When the actor itself was told to
 /// end, and its time is over, all that are left are stopped at once.
 #[must_use = "a supervisor does nothing until it is given to a nursery"]
@@ -395,8 +399,8 @@ impl Supervised {
         self.ask(|answer| Request::Delete(name.to_owned(), answer)).await
     }
 
-    /// Stops all children, in reverse order of their starts, and returns when all have been reaped. What fails in that is the
-    /// nursery's.
+    /// Stops all children, in reverse order of their starts, and returns when all have been reaped. What one returns as an error
+    /// in that, or that it had to be forced, is the nursery's failure; that one died is in the [history](Supervised::history).
     ///
     /// # Cancel safety
     /// The order is given at once; dropping the future does not take it back.
