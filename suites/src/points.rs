@@ -322,7 +322,7 @@ impl Interference {
         let text = format!("{error:?}");
         let is_explained = |leaf: &Error| match self {
             Interference::Drop => false,
-            Interference::Cancel => is_cancel(leaf),
+            Interference::Cancel => is_cancel(leaf) || is_end_of_peer(leaf),
             Interference::Kill => is_cancel(leaf) || is_death(leaf) || is_own(leaf),
         };
         if error.into_leaves().iter().all(is_explained) {
@@ -348,10 +348,22 @@ pub(crate) fn is_own(error: &Error) -> bool {
 fn is_death(error: &Error) -> bool {
     const KILLED: Exit = Exit::Signal(libc::SIGKILL);
     match error {
-        // How a peer ended is known to its parent only.
-        Error::ActorDied { exit, .. } => *exit == KILLED || *exit == Exit::Unknown,
-        Error::SpawnFailed(failure) => failure.exit == Some(KILLED),
+        Error::ActorDied { exit, .. } => *exit == KILLED || is_end_of_peer(error),
+        Error::SpawnFailed(failure) => {
+            let cause = failure.cause.as_ref();
+            failure.exit == Some(KILLED) || cause.is_some_and(|cause| is_all(cause, is_death))
+        }
         Error::Remote(remote) => is_all(remote, |leaf| is_cancel(leaf) || is_death(leaf)),
+        _ => false,
+    }
+}
+
+/// Whether some actor is told that a peer is gone: how it ended is known to that one's parent only.
+/// One that was cancelled says so, but not to whom it has not met when it goes.
+fn is_end_of_peer(error: &Error) -> bool {
+    match error {
+        Error::ActorDied { exit, .. } => *exit == Exit::Unknown,
+        Error::Remote(remote) => is_all(remote, |leaf| is_cancel(leaf) || is_end_of_peer(leaf)),
         _ => false,
     }
 }

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use runner::{Case, TestResult};
 use runtime::{
-    AutoShutdown, Backend, CallError, ChildSpec, Error, Exit, GaveUp, Nursery, Presence, Restart, Restarts,
-    Shutdown, Strategy, Supervised, Supervisor, current,
+    AutoShutdown, Backend, CallError, ChildSpec, Error, Exit, GaveUp, Nursery, Presence, Restart,
+    Restarts, Shutdown, Strategy, Supervised, Supervisor, current,
 };
 
 use crate::actors::{Refused, refuse};

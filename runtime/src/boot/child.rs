@@ -62,6 +62,7 @@ async fn live(boot: Boot) -> i32 {
             return FAILED;
         }
     };
+    let _severed = rpc::sever_if_abandoned(&channel);
     let spec = match greet(&mut channel).await {
         Ok(spec) => *spec,
         Err(reason) => return decline(channel, reason).await,
@@ -99,6 +100,23 @@ impl Talk {
             match self.channel.recv().await? {
                 Message::Dialogue(dialogue) => self.dialogues.on(dialogue),
                 other => return Ok(other),
+            }
+        }
+    }
+}
+
+/// So many messages are heard of those that a cancel overtook.
+const LEFT: usize = 128;
+
+impl Talk {
+    /// What the parent had said when the actor was told to end: a peer may have been introduced, who is to be told of the end
+    /// as such. The parent's channel is open.
+    fn hear_left(&mut self) {
+        for _ in 0..LEFT {
+            match self.channel.recv_left() {
+                Some(Ok(Message::Dialogue(dialogue))) => self.dialogues.on(dialogue),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return,
             }
         }
     }
@@ -288,8 +306,11 @@ impl Serving {
     }
 
     async fn part(self, code: i32) -> i32 {
-        let Serving { this, host, talk, .. } = self;
+        let Serving { this, host, mut talk, .. } = self;
         root::release(&this);
+        if code == DONE {
+            talk.hear_left();
+        }
         host.close_peers().await;
         match code {
             DONE => {

@@ -348,6 +348,8 @@ impl Drop for Hold {
         let (line, strand) = (Arc::clone(&self.line), Arc::clone(&self.strand));
         let (this, remnant) = (Arc::clone(&self.this), leave(&self.this));
         let leaving = Leaving { line, strand, remnant };
+        // One for each context that was dropped and whose task has not ended, no longer than that one is waited for. The strand
+        // wakes whoever watches it, and its end is known to the scope by what this task lets go of.
         self.this.tasks.spawn(async move {
             tokio::select! {
                 biased;

@@ -3,9 +3,11 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+
+use nix::sys::socket::{Shutdown, shutdown};
 
 use super::queue::{Queue, Sender};
 use super::socket::Socket;
@@ -136,9 +138,41 @@ impl Channel {
         }
     }
 
+    /// What closes this end from another thread, if the one that drives it cannot.
+    pub(crate) fn severer(&self) -> io::Result<Severer> {
+        Ok(Severer(match &self.wire {
+            Wire::Socket(socket) => Cord::Socket(socket.try_clone()?),
+            Wire::Memory { incoming, outgoing } => {
+                Cord::Memory { incoming: Arc::clone(incoming), outgoing: Arc::clone(outgoing) }
+            }
+        }))
+    }
+
     /// Like [`Channel::poll_flush`].
     pub(crate) async fn flush(&mut self) {
         std::future::poll_fn(|cx| self.poll_flush(cx)).await;
+    }
+}
+
+/// Closes an end of a channel that somebody else owns.
+pub(crate) struct Severer(Cord);
+
+enum Cord {
+    Socket(OwnedFd),
+    Memory { incoming: Arc<Queue>, outgoing: Arc<Queue> },
+}
+
+impl Severer {
+    /// Both ends see that the channel has ended.
+    pub(crate) fn sever(self) {
+        match self.0 {
+            // One that is not connected any more has ended.
+            Cord::Socket(fd) => drop(shutdown(fd.as_raw_fd(), Shutdown::Both)),
+            Cord::Memory { incoming, outgoing } => {
+                incoming.discard();
+                outgoing.close();
+            }
+        }
     }
 }
 

@@ -85,6 +85,11 @@ impl Socket {
         Ok(Socket { stream, full: None, queue, incoming, out: Outgoing::default() })
     }
 
+    /// The same socket once more.
+    pub(super) fn try_clone(&self) -> io::Result<OwnedFd> {
+        self.stream.get_ref().try_clone()
+    }
+
     pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Closed>> {
         // Pending or not, reading goes on: only the wake-up was wanted.
         let _written = self.poll_flush(cx);

@@ -23,6 +23,7 @@ pub use function::{
 pub(crate) use function::{AnyState, Exposure, find};
 pub(crate) use host::{Entered, Host, enter, reenter};
 pub(crate) use panic::{Panic, catch, catch_call, install_hook, message_of};
+pub(crate) use peers::sever_if_abandoned;
 pub use portal::Portal;
 pub(crate) use portal::{unsendable, value_of};
 pub(crate) use serve::Dialogues;

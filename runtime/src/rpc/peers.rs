@@ -37,7 +37,7 @@ use crate::error::{ActorId, Error, Result, Teardown};
 use crate::ipc::{Channel, Closed, MemoryEnd, stream_pair};
 use crate::line::{Answer, End as LineEnd, Ended, Line, Relation};
 use crate::msg::{Dialogue, End, Form, Message, PROTOCOL};
-use crate::spawn::{Exit, Link};
+use crate::spawn::{Exit, IfAbandoned, Link, if_abandoned};
 
 /// How long an actor's end waits for its last word to its peers to be written. One that does not read does not hold it up.
 const LAST_WORD: Duration = Duration::from_millis(50);
@@ -163,8 +163,23 @@ impl Host {
     pub(super) fn accept(self: &Rc<Host>, end: End) {
         // One that cannot be opened is closed, as the other end will see.
         let Some(Ok(channel)) = end.into_link().map(open) else { return };
-        let host = Rc::clone(self);
-        self.drive(async move { host.greet(channel).await });
+        let (host, severed) = (Rc::clone(self), sever_if_abandoned(&channel));
+        self.drive(async move {
+            let _severed = severed;
+            match host.ended_by() {
+                Some(by) => host.say_ended(channel, by).await,
+                None => host.greet(channel).await,
+            }
+        });
+    }
+
+    /// To one who comes when all others have been told.
+    async fn say_ended(&self, mut channel: Channel, by: ActorId) {
+        let sender = channel.sender();
+        // The queue is new, and its other end in our hands.
+        let _pushed = sender.push(Message::hello(self.this.id.clone(), self.this.incarnation()));
+        let _pushed = sender.push(Message::Ending { by });
+        channel.flush().await;
     }
 
     /// Tells the peers that this actor ends, for `by`.
@@ -228,8 +243,12 @@ impl Host {
     }
 
     fn adopt(self: &Rc<Host>, actor: ActorId, incarnation: u64, channel: Channel) -> Arc<Line> {
+        let severed = sever_if_abandoned(&channel);
         let (peer, line) = Peer::new(self, actor, incarnation, channel);
-        self.drive(async move { peer.talk(Greeting::Awaited).await });
+        self.drive(async move {
+            let _severed = severed;
+            peer.talk(Greeting::Awaited).await;
+        });
         line
     }
 
@@ -279,6 +298,15 @@ impl Host {
         self.wait_closing().await;
         tokio::time::sleep(LAST_WORD).await;
     }
+}
+
+/// Has `channel` closed if the actor of this thread is given up, as long as what is returned lives: whoever drives it is stuck then,
+/// and the other end is not to wait for that.
+pub(crate) fn sever_if_abandoned(channel: &Channel) -> Option<IfAbandoned> {
+    if_abandoned(|| {
+        let severer = channel.severer().ok()?;
+        Some(Box::new(move || severer.sever()))
+    })
 }
 
 fn open(end: Link) -> io::Result<Channel> {
@@ -579,6 +607,36 @@ mod tests {
             let end = line.bond.wait_end().await;
             assert_eq!(end.exit, Some(Exit::Unknown));
             assert!(line.calls.is_lost());
+        });
+    }
+
+    /// Those that live are not looked through for each that comes, and those that have ended do not pile up beside them.
+    #[test]
+    fn many_peers_are_remembered_at_a_bounded_cost() {
+        const LIVING: usize = 2 * REMEMBERED;
+        in_actor(async |host| {
+            let (channel, _) = Channel::in_memory();
+            let known = || {
+                let (sender, home) = (channel.sender().clone(), host.this.id.uuid);
+                let line = Line::new(id("peer"), sender, Relation::Peer, home);
+                host.know(&line);
+                line
+            };
+            let next_look = || host.peers.lines.borrow().sweep_at;
+            let (mut looks, mut living) = (0, Vec::new());
+            for _ in 0..LIVING {
+                let before = next_look();
+                living.push(known());
+                looks += u32::from(next_look() != before);
+            }
+            assert!(looks <= LIVING.ilog2(), "looked through {looks} times");
+            for _ in 0..10 * LIVING {
+                known().bond.set_end(unseen_end());
+            }
+            let count = host.peers.lines.borrow().known.len();
+            assert!(count <= 2 * LIVING, "{count} are remembered");
+            let life = |line: &Line| (line.actor.uuid, line.incarnation);
+            assert!(living.iter().all(|line| host.open_line(life(line)).is_some()));
         });
     }
 

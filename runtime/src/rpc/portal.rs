@@ -25,8 +25,9 @@ use crate::trace::{self, Step, Wait};
 /// Clones are the same portal. It can be kept beyond the actor's life: calls then say how the actor ended. It belongs to the
 /// actor that was given it, the parent or the child of the other one, and can be used from any task of it.
 ///
-/// The portal of a [supervised](crate::Supervisor) child names the child through all of its lives; what that means for calls is said
-/// there. What is said of the actor's end is meant of its current life, or its last.
+/// The portal of a [supervised](crate::Supervisor) child names the child through all of its lives, until it is sent to another process,
+/// where it names one of them; what that means for calls is said there. What is said of the actor's end is meant of its current life,
+/// or its last.
 #[derive(Clone)]
 pub struct Portal {
     way: Way,

@@ -54,3 +54,4 @@ pub(crate) use panics::is_forked;
 pub use request::{Boot, Entry, Link, Request, spawn};
 pub(crate) use signals::ignore_broken_pipes;
 pub use thread::{Abandoned, abandoned};
+pub(crate) use thread::{IfAbandoned, if_abandoned};

@@ -3,7 +3,10 @@
 //! It cannot be killed, only asked (over its link) and, when it will not end, given up: quarantined, counted, named.
 
 use std::any::Any;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -27,7 +30,10 @@ pub(super) fn spawn(request: Request) -> Result<Child, Failed> {
     let carried = Arc::clone(&thread);
     std::thread::Builder::new()
         .name(name.clone())
-        .spawn(move || carried.finish(run(|| entry(boot))))
+        .spawn(move || {
+            OWN.set(Some(Arc::clone(&carried)));
+            carried.finish(run(|| entry(boot)));
+        })
         .map_err(Failed::at(Step::Thread))?;
     Ok(Child::new(Backend::Thread, name, uuid, Life::Thread(thread)))
 }
@@ -69,9 +75,52 @@ fn message(payload: &(dyn Any + Send)) -> &str {
 pub(super) struct Thread {
     exit: Mutex<Option<Exit>>,
     changed: Notify,
+    /// What is done when it is given up, each with its number.
+    reactions: Mutex<BTreeMap<u64, Reaction>>,
+}
+
+thread_local! {
+    /// The life that this thread carries, if it is a child's.
+    static OWN: RefCell<Option<Arc<Thread>>> = const { RefCell::new(None) };
+}
+
+/// What is done when a thread is given up, on the thread of whoever does that.
+pub(crate) type Reaction = Box<dyn FnOnce() + Send>;
+
+/// Has done what `make` returns when the child on this thread is given up, unless the guard is dropped first. `None` if this thread
+/// is no child's, or `make` makes nothing.
+pub(crate) fn if_abandoned(make: impl FnOnce() -> Option<Reaction>) -> Option<IfAbandoned> {
+    let thread = OWN.with_borrow(Clone::clone)?;
+    let reaction = make()?;
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    lock(&thread.reactions).insert(number, reaction);
+    if thread.try_exit().is_some() {
+        thread.react();
+    }
+    Some(IfAbandoned { thread, number })
+}
+
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// While it lives, a [`Reaction`] is due.
+pub(crate) struct IfAbandoned {
+    thread: Arc<Thread>,
+    number: u64,
+}
+
+impl Drop for IfAbandoned {
+    fn drop(&mut self) {
+        let taken_back = lock(&self.thread.reactions).remove(&self.number);
+        drop(taken_back);
+    }
 }
 
 impl Thread {
+    fn react(&self) {
+        let reactions = std::mem::take(&mut *lock(&self.reactions));
+        reactions.into_values().for_each(|reaction| reaction());
+    }
+
     pub(super) fn try_exit(&self) -> Option<Exit> {
         lock(&self.exit).clone()
     }
@@ -95,6 +144,7 @@ impl Thread {
             *exit = Some(Exit::Abandoned);
             globals().quarantine.put(Arc::clone(self), name, uuid);
             drop(exit);
+            self.react();
             self.changed.notify_waiters();
         }
     }

@@ -48,7 +48,12 @@ use crate::trace::{self, Wait};
 ///   ended for the sake of a sibling, or by somebody's cancel. It is never repeated: whether it was carried out is not known.
 /// - A call made while no life is ready waits for the next one, and is sent to that one only. It ends with the supervisor's
 ///   giving up, if there is no next one. Dropping it takes it back.
+/// - Who was told of the end of a life meets it no more: the next call through that portal waits for the next life.
 /// - Cancelling a child through its portal ends its life as it should: a permanent child is started again.
+/// - A portal that is sent to an actor in another process names one life: the current one, or between two lives the one that has
+///   ended. Once that is over, all calls through it end with [`Error::ActorDied`] and its incarnation, or with
+///   [`Error::Cancelled`], and whoever has it needs a new one. Between actors on threads of one process a portal names the child
+///   through all of its lives, wherever it goes.
 ///
 /// # Ends
 /// An end that was not asked for starts children again, as the [`Strategy`], the child's [`Restart`] and the [`Restarts`] say.

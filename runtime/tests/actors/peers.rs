@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use runtime::{Backend, CallError, Error, Nursery, Portal, Rung, Timings, current, nursery};
+use runtime::{Backend, CallError, Error, Exit, Nursery, Portal, Rung, Timings, current, nursery};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::gate::{self, Gate};
@@ -18,6 +19,8 @@ crate::cases![
     ],
     None, SHORT_ACK => [a_peer_that_is_stuck_does_not_answer],
     None => [
+        the_peers_of_a_thread_that_is_given_up_are_told,
+        who_is_introduced_to_one_that_was_told_to_end_is_told_so,
         a_portal_goes_as_an_argument,
         a_handle_goes_as_a_result,
         many_portals_go_in_one_value,
@@ -598,6 +601,83 @@ async fn a_peer_that_is_stuck_does_not_answer() -> runtime::Result<()> {
         }
         n.cancel().await;
         Ok(())
+    })
+    .await
+}
+
+/// Peers of every backend, with a call under way and without; the thread is stuck until all of them were told.
+async fn the_peers_of_a_thread_that_is_given_up_are_told() -> runtime::Result<()> {
+    const MOMENT: Duration = Duration::from_millis(100);
+    let told = |outcome: Result<(), CallError<Error>>, desk: &Portal| match outcome {
+        Err(CallError::Returned(Error::ActorDied { actor, exit: Exit::Unknown, .. }, _)) => {
+            assert_eq!(&actor, desk.id());
+        }
+        other => panic!("{other:?}"),
+    };
+    let outcome = nursery(async |n| {
+        let desk = n.start::<Desk>("desk").backend(Backend::Thread).await?;
+        let clerk = n.start::<Clerk>("clerk").await?;
+        let thread = n.start::<Clerk>("thread").backend(Backend::Thread).await?;
+        clerk.keep(desk.clone()).await?;
+        thread.keep(desk.clone()).await?;
+        let gate = Gate::closed();
+        let give_up = async {
+            desk.wait_arrived().await.expect("it serves");
+            desk.wait_arrived().await.expect("it serves");
+            let (_stuck, given_up) = tokio::join!(desk.pass(gate.path()), async {
+                let crowd = gate.wait_for(1).await;
+                (desk.cancel_within(MOMENT).await, crowd)
+            });
+            given_up
+        };
+        let (of_clerk, of_thread, (forced, crowd)) =
+            tokio::join!(clerk.wait_at_kept(), thread.wait_at_kept(), give_up);
+        told(of_clerk, &desk);
+        told(of_thread, &desk);
+        assert!(matches!(forced, Err(Error::Forced { .. })), "{forced:?}");
+        told(clerk.add_at_kept(1).await.map(drop), &desk);
+        told(thread.add_at((*desk).clone(), 1).await.map(drop), &desk);
+        crowd.open();
+        n.cancel().await;
+        Ok(())
+    })
+    .await;
+    match outcome {
+        Err(Error::Forced { actor, .. }) if actor.name == "desk" => Ok(()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The cancel overtakes what was said before it: that a peer is at the other end of a channel is found when all else is over.
+async fn who_is_introduced_to_one_that_was_told_to_end_is_told_so() -> runtime::Result<()> {
+    nursery(async |n| {
+        let desk = n.start::<Desk>("desk").await?;
+        let clerk = n.start::<Clerk>("clerk").await?;
+        let gate = Gate::closed();
+        let mut stuck = pin!(desk.pass(gate.path()));
+        let crowd = tokio::select! {
+            passed = stuck.as_mut() => panic!("{passed:?}"),
+            crowd = gate.wait_for(1) => crowd,
+        };
+        let open = async {
+            // By then both words to the desk are in its channel.
+            for _ in 0..3 {
+                clerk.ids((*clerk).clone()).await?;
+            }
+            crowd.open();
+            Ok::<_, Error>(())
+        };
+        let (cancelled, asked, opened, _passed) =
+            tokio::join!(desk.cancel(), clerk.add_at((*desk).clone(), 1), open, stuck);
+        opened?;
+        cancelled?;
+        match asked {
+            Err(CallError::Returned(Error::Cancelled { subject, canceller }, _)) => {
+                assert_eq!((&subject, &canceller), (desk.id(), current()?.id()));
+            }
+            other => panic!("{other:?}"),
+        }
+        clerk.cancel().await
     })
     .await
 }
