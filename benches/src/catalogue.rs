@@ -5,14 +5,16 @@ use runtime::Backend;
 use crate::figure::{Bar, Figure, Limit, Place, Probe, Side};
 use crate::floor::Birth;
 use crate::job::{BURST, Job, Work};
-use crate::suite::{CASES, LineSide, Run, SLOTS, Selection, Spawning, Target};
+use crate::suite::{CASES, FLOOD_CASES, LineSide, Run, SLOTS, Selection, Spawning, Target};
 
 /// All figures, in the order of the specification.
 pub(crate) fn all() -> Vec<Figure> {
     let mut figures = vec![case(Selection::Sync), case(Selection::Async), plain_case()];
     figures.push(start_to_first_case());
     figures.push(matrix());
+    figures.push(memory());
     figures.push(expansion());
+    figures.push(containment());
     figures.push(line("fresh memory", "captured-line", LineSide::Println));
     figures.push(line("memory used before", "captured-line-flood", LineSide::PrintlnAfterFlood));
     for place in [Place::Free, Place::OneCore] {
@@ -155,9 +157,50 @@ fn expansion() -> Figure {
             format!("from a listing to {cases} cases, filtered and listed; CPU time of one thread"),
             job(Work::Expansion),
         ),
-        floor: Some(side("a second, which the specification gives", job(Work::Second))),
+        floor: Some(side("a second, which the specification gives", job(Work::Given(1.0)))),
         peers: Vec::new(),
         bar: Bar { floors: at_most(1.0, Some(0.2)), peer: None },
+    }
+}
+
+/// As much as the specification gives the runner, in bytes.
+const MEMORY_BYTES: f64 = 60e6;
+
+fn memory() -> Figure {
+    let place = Place::Free;
+    let given = Job::Measure { work: Work::Given(MEMORY_BYTES), place, samples: 1 };
+    Figure {
+        name: "memory".to_owned(),
+        place,
+        ours: side(
+            format!(
+                "most that `runner` had resident while {FLOOD_CASES} cases print 100 MB and fail; \
+                 all of it is recorded"
+            ),
+            run(Run::RunnerMemory),
+        ),
+        floor: Some(side("60 MB, which the specification gives", Probe::Job(given))),
+        peers: Vec::new(),
+        bar: Bar { floors: at_most(1.0, Some(0.5)), peer: None },
+    }
+}
+
+const ENDS: usize = 1000;
+
+fn containment() -> Figure {
+    let place = Place::OneCore;
+    let job = |work, samples| Probe::Job(Job::Measure { work, place, samples });
+    Figure {
+        name: "containment-check".to_owned(),
+        place,
+        ours: side(
+            "from the end of an attempt's one process to its verdict, minus the same of a parent \
+             that waits for a child and says so",
+            job(Work::Containment, ENDS),
+        ),
+        floor: Some(side("20 µs, which the specification gives", job(Work::Given(20e-6), 1))),
+        peers: Vec::new(),
+        bar: Bar { floors: at_most(1.0, Some(0.25)), peer: None },
     }
 }
 

@@ -40,6 +40,13 @@ pub(crate) enum Probe {
     Suite(Run),
 }
 
+/// What samples are counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Seconds,
+    Bytes,
+}
+
 /// Where the processes of a figure may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Place {
@@ -83,7 +90,7 @@ pub(crate) struct Row {
     pub(crate) peers: Vec<Measured>,
 }
 
-/// What one side took: in each round the median of its samples, in seconds.
+/// What one side took: in each round the median of its samples.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Measured {
     pub(crate) rounds: Vec<f64>,
@@ -162,6 +169,14 @@ impl Figure {
     pub(crate) fn runs_suites(&self) -> bool {
         let mut sides = [&self.ours].into_iter().chain(&self.floor).chain(&self.peers);
         sides.any(|side| matches!(side.probe, Probe::Suite(_)))
+    }
+
+    /// What all of its sides are counted in.
+    pub(crate) fn unit(&self) -> Unit {
+        match self.ours.probe {
+            Probe::Suite(run) => run.unit(),
+            Probe::Job(_) | Probe::Program(_) => Unit::Seconds,
+        }
     }
 
     /// Leaves out the peers that are not to be had here.

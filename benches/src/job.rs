@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{BenchError, Result, Trying};
 use crate::figure::Place;
-use crate::{expansion, floor, ours};
+use crate::{containment, expansion, floor, ours};
 
 /// What this program is started again for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,8 +53,10 @@ pub(crate) enum Work {
     Tree(Backend),
     /// From a listing to many cases, filtered and listed.
     Expansion,
-    /// A second: what the specification gives, where there is neither floor nor peer.
-    Second,
+    /// What it takes at the end of an attempt that nothing may be left of it.
+    Containment,
+    /// What the specification gives, where there is neither floor nor peer.
+    Given(f64),
 }
 
 /// Children of a burst.
@@ -108,7 +110,8 @@ fn measure(work: Work, place: Place, samples: usize) -> Result<()> {
         Work::FloorTree(birth) => floor::tree::samples(birth, samples)?,
         Work::Tree(backend) => ours::tree(backend, samples)?,
         Work::Expansion => expansion::samples(samples)?,
-        Work::Second => vec![1.0; samples],
+        Work::Containment => containment::samples(samples)?,
+        Work::Given(value) => vec![value; samples],
     };
     println!("{}", serde_json::to_string(&samples).trying("writing samples")?);
     Ok(())

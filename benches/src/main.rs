@@ -12,6 +12,7 @@
 
 mod catalogue;
 mod cli;
+mod containment;
 mod error;
 mod expansion;
 mod figure;

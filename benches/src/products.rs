@@ -29,8 +29,10 @@ impl Products {
         eprintln!("building the runner and its suites, release");
         let runner =
             executable("runner", &["build", "--release", "-p", "runner", "--bin", "runner"])?;
-        let plain =
-            executable("plain", &suite::build_arguments(&["trivial", "line", "matrix", "plain"]))?;
+        let plain = executable(
+            "plain",
+            &suite::build_arguments(&["trivial", "line", "matrix", "flood", "plain"]),
+        )?;
         let scratch = scratch(&runner)?;
         Ok(Self { runner, plain, scratch })
     }

@@ -57,7 +57,7 @@ impl Row {
     }
 }
 
-/// Samples of one side, in seconds.
+/// Samples of one side.
 fn take(side: &Side, products: Option<&Products>) -> Result<Vec<f64>> {
     match &side.probe {
         Probe::Job(job) => job.samples(),

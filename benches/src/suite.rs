@@ -1,5 +1,5 @@
 //! Figures of runs: our runner, cargo-nextest, and cargo itself; by the wall clock, but for a line
-//! inside a case.
+//! inside a case and the runner's memory.
 //!
 //! What a run costs whatever it runs (cargo, listing, the start) is measured by a run of one case,
 //! and taken off.
@@ -9,11 +9,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::error::{BenchError, Result, Trying};
+use crate::figure::Unit;
 use crate::products::{Products, cargo, outside_of_cargo};
 
 /// Attempts at once, on both sides.
@@ -42,6 +43,8 @@ pub(crate) enum Run {
     MatrixBound,
     /// A line in a case of a suite.
     Line(LineSide),
+    /// The runner over many cases that print and fail: its memory, in bytes.
+    RunnerMemory,
 }
 
 /// Cases of the suite `trivial`.
@@ -83,9 +86,9 @@ pub(crate) enum LineSide {
 }
 
 impl Run {
-    /// Its samples, in seconds.
+    /// Its samples.
     pub(crate) fn samples(self, products: &Products) -> Result<Vec<f64>> {
-        let one = |seconds: Result<f64>| seconds.map(|seconds| vec![seconds]);
+        let one = |sample: Result<f64>| sample.map(|sample| vec![sample]);
         match self {
             Self::RunnerPerCase(selection) => one(runner_per_case(products, selection)),
             Self::RunnerOnce => one(runner_once(products, Selection::Sync)),
@@ -99,6 +102,24 @@ impl Run {
             Self::MatrixWall => one(matrix_wall(products)),
             Self::MatrixBound => one(Ok(last_run(products)?.bound())),
             Self::Line(side) => line(products, side),
+            Self::RunnerMemory => one(runner_memory(products)),
+        }
+    }
+
+    /// What its samples are.
+    pub(crate) fn unit(self) -> Unit {
+        match self {
+            Self::RunnerMemory => Unit::Bytes,
+            Self::RunnerPerCase(_)
+            | Self::RunnerOnce
+            | Self::RunnerPerPlainCase
+            | Self::SpawnPerPlainCase
+            | Self::NextestPerCase(..)
+            | Self::NextestOnce(..)
+            | Self::Freshness
+            | Self::MatrixWall
+            | Self::MatrixBound
+            | Self::Line(_) => Unit::Seconds,
         }
     }
 
@@ -113,7 +134,8 @@ impl Run {
             | Self::Freshness
             | Self::MatrixWall
             | Self::MatrixBound
-            | Self::Line(_) => false,
+            | Self::Line(_)
+            | Self::RunnerMemory => false,
         }
     }
 }
@@ -241,6 +263,41 @@ fn matrix_wall(products: &Products) -> Result<f64> {
         wall(&mut runner(products, "sys", "binary(=matrix)"))?;
     }
     Ok(last_run(products)?.wall)
+}
+
+/// Cases of the suite `flood`.
+pub(crate) const FLOOD_CASES: usize = 10_000;
+
+/// How often the runner's memory is looked at: it says the most that there was until then.
+const MEMORY_LOOK: Duration = Duration::from_millis(2);
+
+/// The most memory that the runner has had, of what is its own or mapped by it.
+fn runner_memory(products: &Products) -> Result<f64> {
+    let mut command = runner(products, "sys", "binary(=flood)");
+    let what = "the runner over cases that print and fail";
+    let mut process = command
+        .args(["--no-fail-fast", "--retries", "0"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .trying(what)?;
+    let mut most = 0.0;
+    while process.try_wait().trying(what)?.is_none() {
+        most = most_resident(process.id()).unwrap_or(most);
+        thread::sleep(MEMORY_LOOK);
+    }
+    match last_run(products)?.cases.len() {
+        FLOOD_CASES => Ok(most),
+        cases => Err(BenchError::new(what, format!("it recorded {cases} cases"))),
+    }
+}
+
+/// `VmHWM` of a process that has not ended, in bytes (`proc_pid_status(5)`).
+fn most_resident(pid: u32) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024.0)
 }
 
 /// What a recorded run of the matrix says of time.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::figure::{Bar, Figure, Limit, Measured, Ratio, Row, Side, Verdict};
+use crate::figure::{Bar, Figure, Limit, Measured, Ratio, Row, Side, Unit, Verdict};
 use crate::load::{Load, cpus};
 use crate::rounds::Outcome;
 
@@ -37,19 +37,20 @@ const HEADINGS: [&str; COLUMNS] =
 
 /// A line for the row, and one more for each further peer.
 fn cells(row: &Row) -> Vec<[String; COLUMNS]> {
+    let unit = row.figure.unit();
     let mut peers = row.peers.iter().zip(row.to_peers()).zip('a'..);
     let mut peer = || match peers.next() {
         None => (String::new(), String::new()),
         Some(((peer, ratio), letter)) => {
-            (format!("{} {letter}", time(peer.median())), times(ratio))
+            (format!("{} {letter}", amount(unit, peer.median())), times(ratio))
         }
     };
     let (first, first_ratio) = peer();
     let mut lines = vec![[
         row.figure.name.clone(),
         row.figure.place.word().to_owned(),
-        time(row.ours.median()),
-        row.floor.as_ref().map_or_else(String::new, |floor| time(floor.median())),
+        amount(unit, row.ours.median()),
+        row.floor.as_ref().map_or_else(String::new, |floor| amount(unit, floor.median())),
         row.to_floor().map_or_else(String::new, times),
         first,
         first_ratio,
@@ -91,7 +92,7 @@ pub(crate) fn legend(figures: &[Figure]) -> String {
 pub(crate) fn json(outcome: &Outcome, (before, after): (Load, Load)) -> Value {
     let failure = |(name, why): &(String, String)| json!({ "name": name, "why": why });
     json!({
-        "version": 1,
+        "version": 2,
         "rounds": outcome.rounds,
         "cpus": cpus(),
         "load": { "before": before, "after": after },
@@ -107,6 +108,7 @@ fn row_json(row: &Row) -> Value {
     json!({
         "name": figure.name,
         "where": figure.place.word(),
+        "unit": symbol(figure.unit()),
         "ours": side_json(&figure.ours, ours),
         "floor": floor.map(|(side, measured)| side_json(side, measured)),
         "ours_to_floor": row.to_floor(),
@@ -123,8 +125,8 @@ fn row_json(row: &Row) -> Value {
 fn side_json(side: &Side, measured: &Measured) -> Value {
     json!({
         "what": side.what,
-        "median_s": measured.median(),
-        "rounds_s": measured.rounds,
+        "median": measured.median(),
+        "rounds": measured.rounds,
         "samples": measured.samples,
     })
 }
@@ -143,11 +145,22 @@ fn times(Ratio { median, least, most }: Ratio) -> String {
     format!("{} × ({}–{})", significant(median), significant(least), significant(most))
 }
 
-/// In the unit that suits it.
-fn time(seconds: f64) -> String {
-    let units = [(1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")];
-    let fitting = units.into_iter().find(|(unit, _)| seconds.abs() >= *unit).unwrap_or(units[3]);
-    format!("{} {}", significant(seconds / fitting.0), fitting.1)
+fn symbol(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Seconds => "s",
+        Unit::Bytes => "B",
+    }
+}
+
+/// In the multiple of the unit that suits it.
+fn amount(unit: Unit, value: f64) -> String {
+    let (multiples, least) = match unit {
+        Unit::Seconds => (&[(1.0, ""), (1e-3, "m"), (1e-6, "µ")][..], (1e-9, "n")),
+        Unit::Bytes => (&[(1e9, "G"), (1e6, "M"), (1e3, "k")][..], (1.0, "")),
+    };
+    let fitting = multiples.iter().find(|(multiple, _)| value.abs() >= *multiple);
+    let (multiple, prefix) = fitting.copied().unwrap_or(least);
+    format!("{} {prefix}{}", significant(value / multiple), symbol(unit))
 }
 
 /// Three digits.
@@ -179,10 +192,16 @@ mod tests {
 
     #[test]
     fn times_have_three_digits_and_a_unit_that_suits() {
-        assert_eq!(time(0.000_000_012_34), "12.3 ns");
-        assert_eq!(time(0.000_231), "231 µs");
-        assert_eq!(time(0.0026), "2.60 ms");
-        assert_eq!(time(1.5), "1.50 s");
+        assert_eq!(amount(Unit::Seconds, 0.000_000_012_34), "12.3 ns");
+        assert_eq!(amount(Unit::Seconds, 0.000_231), "231 µs");
+        assert_eq!(amount(Unit::Seconds, 0.0026), "2.60 ms");
+        assert_eq!(amount(Unit::Seconds, 1.5), "1.50 s");
+    }
+
+    #[test]
+    fn bytes_are_counted_in_thousands() {
+        assert_eq!(amount(Unit::Bytes, 512.0), "512 B");
+        assert_eq!(amount(Unit::Bytes, 60e6), "60.0 MB");
     }
 
     #[test]

@@ -82,30 +82,13 @@ impl Verdict {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use runner_core::outcome::{Outcome, Policy};
+    use runner_core::outcome::Outcome;
 
     use super::*;
+    use crate::samples;
 
     fn attempt(attempt: u32, round: u32, outcome: Outcome) -> Finished {
-        Finished {
-            case: case("a::b::fork"),
-            attempt,
-            attempts: 3,
-            round,
-            retry: None,
-            slot: 0,
-            outcome,
-            policy: Policy::STRICT,
-            duration: Duration::ZERO,
-            output: None,
-            hang_report: None,
-            allowed_leaks: Vec::new(),
-            resources: None,
-            again: String::new(),
-            seed: 0,
-        }
+        Finished { attempt, attempts: 3, round, ..samples::finished(case("a::b::fork"), outcome) }
     }
 
     fn case(id: &str) -> CaseName {

@@ -27,6 +27,8 @@ pub mod plan;
 pub mod printable;
 pub mod reap;
 pub mod report;
+#[cfg(test)]
+mod samples;
 pub mod session;
 pub mod store;
 pub mod triage;

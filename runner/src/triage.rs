@@ -263,11 +263,8 @@ impl Signature {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use runner_core::outcome::Policy;
-
     use super::*;
+    use crate::samples;
 
     #[test]
     fn a_signature_has_nothing_of_one_run_in_it() {
@@ -320,22 +317,6 @@ mod tests {
             test: "a::b".into(),
             backend: "fork".into(),
         };
-        Finished {
-            case,
-            attempt: 1,
-            attempts: 1,
-            round: 1,
-            retry: None,
-            slot: 0,
-            outcome,
-            policy: Policy::STRICT,
-            duration: Duration::ZERO,
-            output: None,
-            hang_report: None,
-            allowed_leaks: Vec::new(),
-            resources: None,
-            again: String::new(),
-            seed: 0,
-        }
+        samples::finished(case, outcome)
     }
 }

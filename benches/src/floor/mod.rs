@@ -6,6 +6,7 @@
 pub(crate) mod burst;
 pub(crate) mod call;
 pub(crate) mod case;
+pub(crate) mod end;
 pub(crate) mod start;
 pub(crate) mod stream;
 pub(crate) mod tree;

@@ -309,21 +309,7 @@ mod tests {
     use super::*;
 
     fn facts(end: End, done: Option<Done>) -> Facts {
-        Facts {
-            end,
-            done,
-            duration: Duration::ZERO,
-            stopped: None,
-            leaks: Vec::new(),
-            unkillable: Vec::new(),
-            hang: None,
-            cpu_time: Duration::ZERO,
-            detached_panics: Vec::new(),
-            too_many_processes: None,
-            resources: None,
-            allowed_leaks: Vec::new(),
-            last_events: Vec::new(),
-        }
+        Facts::bare(end, done, Duration::ZERO)
     }
 
     fn process() -> Process {

@@ -303,6 +303,27 @@ pub struct Facts {
     pub last_events: Vec<TraceEvent>,
 }
 
+impl Facts {
+    /// How it ended, and that nothing else was seen.
+    pub fn bare(end: End, done: Option<Done>, duration: Duration) -> Self {
+        Self {
+            end,
+            done,
+            duration,
+            stopped: None,
+            leaks: Vec::new(),
+            unkillable: Vec::new(),
+            hang: None,
+            cpu_time: Duration::ZERO,
+            detached_panics: Vec::new(),
+            too_many_processes: None,
+            resources: None,
+            allowed_leaks: Vec::new(),
+            last_events: Vec::new(),
+        }
+    }
+}
+
 /// A thread that died of a panic which nobody joined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DetachedPanic {

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 
 use crate::memory::{Output, Record, Stream};
 use crate::protocol::{Hang, Process, ProcessHang, Stack, Thread, Trace, TraceEvent};
-use crate::symbols::{Frame, Symboliser};
+use crate::symbols::{Frame, Maps, Symboliser};
 
 /// Name of the thread that an attempt's body runs on.
 pub const BODY_THREAD: &str = "body";
@@ -91,6 +91,11 @@ pub fn hang(case_id: &str, hang: &Hang, symboliser: &mut Symboliser) -> String {
         let _ = write!(text, "\nlast events\n{}", indented(&last_events(&hang.last_events)));
     }
     text
+}
+
+/// A process that was left and may be.
+pub fn left_on_purpose(Process { pid, name, command, age, .. }: &Process) -> String {
+    format!("left on purpose: {name} `{command}` (pid {pid}, {:.1} s old)", age.as_secs_f64())
 }
 
 /// The last words of trace points, a line each.
@@ -196,11 +201,12 @@ enum Frames<'a> {
 
 impl<'a> Symbolised<'a> {
     fn new(hang: &'a ProcessHang, symboliser: &mut Symboliser) -> Self {
+        let maps = Maps::parse(&hang.maps);
         let mut frames = |stack: &'a Stack| match &stack.trace {
-            Trace::Calls(calls) => Frames::Known(symboliser.describe_all(&hang.maps, calls)),
+            Trace::Calls(calls) => Frames::Known(symboliser.describe(&maps, calls)),
             Trace::Copied(copy) => {
-                let calls = symboliser.unwind(&hang.maps, copy);
-                Frames::Known(symboliser.describe_all(&hang.maps, &calls))
+                let calls = symboliser.unwind(&maps, copy);
+                Frames::Known(symboliser.describe(&maps, &calls))
             }
             Trace::Missing(why) => Frames::Missing(why),
         };

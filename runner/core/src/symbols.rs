@@ -42,6 +42,11 @@ struct Module {
     tables: Option<UnwindTables>,
 }
 
+/// The files that were mapped in a process.
+pub struct Maps<'a> {
+    mappings: Vec<Mapping<'a>>,
+}
+
 /// A line of `/proc/PID/maps` that maps a file.
 struct Mapping<'a> {
     start: u64,
@@ -62,36 +67,32 @@ impl Symboliser {
         self.substitutes.insert(path, file);
     }
 
-    /// The functions at `address`, innermost inlined one first; empty if no file is mapped there.
-    pub fn describe(&mut self, maps: &str, address: u64) -> Vec<Frame> {
-        let covers = |m: &Mapping<'_>| (m.start..m.end).contains(&address);
-        let Some(mapping) = maps.lines().filter_map(parse_mapping).find(covers) else {
-            return Vec::new();
-        };
-        let path = mapping.file();
-        let offset = (address - mapping.start).wrapping_add(mapping.offset);
-        let frames = self.module(path).and_then(|module| module.frames(offset));
-        frames.unwrap_or_else(|| vec![unknown(path, offset)])
-    }
-
-    /// The functions at each of these addresses, in their order.
-    pub fn describe_all(&mut self, maps: &str, addresses: &[u64]) -> Vec<Frame> {
-        addresses.iter().flat_map(|address| self.describe(maps, *address)).collect()
+    /// The functions at each of these addresses, in their order; of those at one address the
+    /// innermost inlined one first, and none where no file is mapped.
+    pub fn describe(&mut self, maps: &Maps<'_>, addresses: &[u64]) -> Vec<Frame> {
+        addresses.iter().flat_map(|address| self.frames(maps, *address)).collect()
     }
 
     /// The calls on a stack that was copied from outside, innermost first.
-    pub fn unwind(&mut self, maps: &str, copy: &StackCopy) -> Vec<u64> {
-        let mappings: Vec<Mapping<'_>> = maps.lines().filter_map(parse_mapping).collect();
-        for mapping in mappings.iter().filter(|mapping| mapping.holds_code) {
+    pub fn unwind(&mut self, maps: &Maps<'_>, copy: &StackCopy) -> Vec<u64> {
+        for mapping in maps.mappings.iter().filter(|mapping| mapping.holds_code) {
             self.module(mapping.file());
         }
         unwind::calls(copy, |address| {
-            let mapping = mappings.iter().find(|m| (m.start..m.end).contains(&address))?;
+            let mapping = maps.at(address)?;
             let module = self.modules.get(mapping.file())?.as_ref()?;
-            let offset = (address - mapping.start).wrapping_add(mapping.offset);
-            let bias = address.wrapping_sub(module.address_of(offset)?);
+            let bias = address.wrapping_sub(module.address_of(mapping.offset_of(address))?);
             Some(Covering { tables: module.tables.as_ref()?, bias })
         })
+    }
+
+    fn frames(&mut self, maps: &Maps<'_>, address: u64) -> Vec<Frame> {
+        let Some(mapping) = maps.at(address) else {
+            return Vec::new();
+        };
+        let (path, offset) = (mapping.file(), mapping.offset_of(address));
+        let frames = self.module(path).and_then(|module| module.frames(offset));
+        frames.unwrap_or_else(|| vec![unknown(path, offset)])
     }
 
     fn module(&mut self, path: &Path) -> Option<&Module> {
@@ -170,9 +171,25 @@ impl Module {
     }
 }
 
+impl<'a> Maps<'a> {
+    /// From the text of `/proc/PID/maps`.
+    pub fn parse(text: &'a str) -> Self {
+        Self { mappings: text.lines().filter_map(parse_mapping).collect() }
+    }
+
+    fn at(&self, address: u64) -> Option<&Mapping<'a>> {
+        self.mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&address))
+    }
+}
+
 impl<'a> Mapping<'a> {
     fn file(&self) -> &'a Path {
         Path::new(self.path.trim_end_matches(" (deleted)"))
+    }
+
+    /// Where in the file lies what was at an address that this covers.
+    fn offset_of(&self, address: u64) -> u64 {
+        (address - self.start).wrapping_add(self.offset)
     }
 }
 
@@ -219,7 +236,8 @@ mod tests {
     #[test]
     fn finds_a_function_of_this_very_binary_with_its_line() {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
-        let frames = Symboliser::new().describe(&maps, a_function_to_be_found() + 1);
+        let address = a_function_to_be_found() + 1;
+        let frames = Symboliser::new().describe(&Maps::parse(&maps), &[address]);
         let frame = frames.last().unwrap();
         assert!(frame.function.ends_with("symbols::tests::a_function_to_be_found"), "{frames:?}");
         assert!(frame.file.as_deref().is_some_and(|f| f.ends_with("symbols.rs")), "{frames:?}");
@@ -228,8 +246,8 @@ mod tests {
 
     #[test]
     fn says_nothing_of_an_address_where_no_file_is_mapped() {
-        assert!(Symboliser::new().describe("", 4096).is_empty());
-        let anonymous = "1000-9000 rw-p 00000000 00:00 0 [heap]\n";
-        assert!(Symboliser::new().describe(anonymous, 4096).is_empty());
+        for maps in ["", "1000-9000 rw-p 00000000 00:00 0 [heap]\n"] {
+            assert!(Symboliser::new().describe(&Maps::parse(maps), &[4096]).is_empty(), "{maps}");
+        }
     }
 }

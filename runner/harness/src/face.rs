@@ -159,37 +159,49 @@ fn trial(case: Case, player: &'static Player, symboliser: Arc<Mutex<Symboliser>>
         // Forced by `--ignored`: there is nothing that could run.
         Plan::Lacking { reason, .. } | Plan::Skip { reason, .. } | Plan::Unavailable { reason } => {
             let outcome = Outcome::Skipped { reason: reason.clone() };
-            eprintln!("{}", line(&case, &outcome, &Played::skipped()));
+            say(line(&case, &outcome, &Played::skipped()));
             Ok(Completion::ignored_with(reason))
         }
     };
     Trial::ignorable_test(id, run).with_ignored_flag(ignored)
 }
 
-/// What libtest-mimic is told. Everything but a plain pass also has our own line, with the word
-/// that the runner would print.
+/// What libtest-mimic is told. Everything but a plain pass that leaves nothing also has our own
+/// line, with the word that the runner would print.
 fn conclude(
     case: &Case,
     played: &Played,
     symboliser: &mut Symboliser,
 ) -> Result<Completion, Failed> {
-    let own_line = line(case, &played.outcome, played);
+    let (own_line, left) = (line(case, &played.outcome, played), left_on_purpose(played));
     match played.outcome.standing(case.policy) {
         // Neither of the two faces has a word for what was cut short.
         Standing::Bad | Standing::Cut => {
-            Err(failure_text(case, played, own_line, symboliser).into())
+            Err(failure_text(case, played, own_line + &left, symboliser).into())
         }
         Standing::Neutral => {
-            eprintln!("{own_line}");
+            say(own_line + &left);
             Ok(Completion::ignored_with(played.outcome.detail()))
         }
         Standing::Good => {
-            if played.outcome != Outcome::Pass {
-                eprintln!("{own_line}");
+            if played.outcome != Outcome::Pass || !left.is_empty() {
+                say(own_line + &left);
             }
             Ok(Completion::Completed)
         }
     }
+}
+
+/// To stderr in one piece: another thread prints verdicts, and both may go to one place.
+fn say(mut line: String) {
+    line.push('\n');
+    eprint!("{line}");
+}
+
+/// What may outlive the case, a line each.
+fn left_on_purpose(played: &Played) -> String {
+    let left = played.facts.iter().flat_map(|facts| &facts.allowed_leaks);
+    left.map(|process| format!("\n{:12} {}", "", report::left_on_purpose(process))).collect()
 }
 
 /// `   FAIL [   0.004s] case  what is known`, as the runner prints it.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
@@ -21,20 +21,20 @@ use nix::unistd::Pid;
 use runner_core::memory::Memory;
 use runner_core::outcome::signal_name;
 use runner_core::owner::Owner;
-use runner_core::process;
 use runner_core::protocol::{
     self, Attempt, Capture, Clocks, Decoder, Facts, FromSupervisor, Hang, Program, ProtocolError,
     Resources, Stdin, ToSupervisor, Work,
 };
 use runner_core::report;
 use runner_core::symbols::Symboliser;
+use runner_core::{pidfd, process, wait};
 use runner_supervisor::fork_supervisor;
 
 use super::command::Executed;
 use super::terminal::Terminal;
 use super::verdict::{Ending, code, judge};
 use super::{Contain, verdict};
-use crate::execute::{Orphans, pidfd_open};
+use crate::execute::Orphans;
 
 /// A supervisor that was asked for an end has so long beyond all its clocks.
 const SILENCE_LIMIT: Duration = Duration::from_secs(15);
@@ -117,7 +117,7 @@ impl<'a> Thin<'a> {
             control,
             decoder: Decoder::default(),
             supervisor,
-            pidfd: pidfd_open(supervisor.as_raw())?,
+            pidfd: pidfd::open(supervisor).map_err(io::Error::from)?,
             orphans,
             asked: None,
             patience: None,
@@ -170,7 +170,7 @@ impl<'a> Thin<'a> {
             PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, timeout(self.next_clock())) {
+        match poll(&mut fds, wait::timeout(self.next_clock())) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -315,7 +315,7 @@ impl<'a> Thin<'a> {
     fn dismiss(&mut self) {
         let _ = self.control.shutdown(std::net::Shutdown::Both);
         let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
-        let gone = poll(&mut fds, timeout(Some(Instant::now() + LEAVE_LIMIT)));
+        let gone = poll(&mut fds, wait::timeout(Some(Instant::now() + LEAVE_LIMIT)));
         if gone.is_ok_and(|count| count == 0) {
             let _ = kill(self.supervisor, Signal::SIGKILL);
         }
@@ -341,7 +341,7 @@ impl<'a> Thin<'a> {
                 say(&format!("what survived SIGKILL for 5 s: {left:?}"));
                 break;
             }
-            let _ = poll(&mut [], timeout(Some(Instant::now() + SWEEP_PERIOD)));
+            let _ = poll(&mut [], wait::timeout(Some(Instant::now() + SWEEP_PERIOD)));
         }
         match self.asked {
             Some(signal) => Ending::Signal(signal),
@@ -393,15 +393,6 @@ fn signals() -> io::Result<SignalFd> {
     set.add(Signal::SIGCHLD);
     set.thread_block()?;
     Ok(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
-}
-
-fn timeout(until: Option<Instant>) -> PollTimeout {
-    let Some(until) = until else {
-        return PollTimeout::NONE;
-    };
-    let left = until.saturating_duration_since(Instant::now());
-    let millis = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
-    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
 }
 
 /// To stderr, which somebody may have closed.

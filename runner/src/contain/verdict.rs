@@ -91,40 +91,14 @@ fn unkillable(Process { pid, command, .. }: &Process) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::samples::process;
     use std::time::Duration;
 
     const INT: i32 = 2;
     const TERM: i32 = 15;
 
     fn facts(end: End) -> Facts {
-        Facts {
-            end,
-            done: None,
-            duration: Duration::from_secs(1),
-            stopped: None,
-            leaks: Vec::new(),
-            unkillable: Vec::new(),
-            hang: None,
-            cpu_time: Duration::ZERO,
-            detached_panics: Vec::new(),
-            too_many_processes: None,
-            resources: None,
-            allowed_leaks: Vec::new(),
-            last_events: Vec::new(),
-        }
-    }
-
-    fn process() -> Process {
-        Process {
-            pid: 7,
-            parent: 1,
-            name: "sleep".into(),
-            command: "sleep 9".into(),
-            state: 'S',
-            age: Duration::from_millis(100),
-            threads: Vec::new(),
-            fds: Vec::new(),
-        }
+        Facts::bare(end, None, Duration::from_secs(1))
     }
 
     fn ending(facts: &Facts, signal: Option<i32>) -> Ending {
@@ -162,7 +136,7 @@ mod tests {
         let leaky = |end| Facts { leaks: vec![process()], ..facts(end) };
         let warned = judge(&leaky(End::Exited(0)), None, LeakPolicy::Warn);
         assert_eq!(warned.ending, Ending::Code(0));
-        assert_eq!(warned.words, ["left sleep `sleep 9` (pid 7, 0.1 s old)"]);
+        assert_eq!(warned.words, ["left sleep `sleep 1000` (pid 4711, 1.5 s old)"]);
         let failed = |end| judge(&leaky(end), None, LeakPolicy::Fail).ending;
         assert_eq!(failed(End::Exited(0)), Ending::Code(code::LEAKED));
         assert_eq!(failed(End::Exited(4)), Ending::Code(4));

@@ -3,13 +3,15 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::unistd::Pid;
+use runner_core::pidfd;
 
 /// Spawns a command in a session of its own (`setsid(2)`), with no signal blocked (it would
 /// inherit ours) and `kept` open under the numbers they have here.
@@ -41,31 +43,9 @@ pub(crate) fn spawn_bound(command: &mut Command) -> io::Result<Child> {
     command.spawn()
 }
 
-/// A pidfd of a child that has not been waited for (`pidfd_open(2)`).
+/// A pidfd of a child that has not been waited for.
 pub(crate) fn pidfd_of(child: &Child) -> io::Result<OwnedFd> {
-    pidfd_open(child.id().cast_signed())
-}
-
-/// A pidfd of whoever has this id now (`pidfd_open(2)`).
-pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
-    // SAFETY: takes two integers and returns a new fd or an error.
-    let number = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let number = i32::try_from(number).map_err(|_| io::Error::from(io::ErrorKind::Other))?;
-    if number < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just made this fd for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
-/// Sends a signal to the process that a pidfd means, and to no other
-/// (`pidfd_send_signal(2)`).
-pub(crate) fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
-    let (pidfd, signal) = (pidfd.as_raw_fd(), signal as i32);
-    let info: *const libc::siginfo_t = std::ptr::null();
-    // SAFETY: no `siginfo_t` is given, so no memory is read.
-    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, info, 0) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    Ok(pidfd::open(Pid::from_raw(child.id().cast_signed()))?)
 }
 
 /// Ends this process by a signal, without a core file: somebody else has died of it already.

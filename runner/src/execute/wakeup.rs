@@ -3,14 +3,14 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use runner_core::process;
+use runner_core::{process, wait};
 
 use super::supervisor::SupervisorId;
 
@@ -102,7 +102,7 @@ impl Wakeups {
     /// is heard before a clock speaks against him.
     pub(super) fn wait(&mut self, until: Instant) -> io::Result<Vec<Wakeup>> {
         let mut events = [EpollEvent::empty(); BATCH];
-        let count = match self.epoll.wait(&mut events, timeout(until)) {
+        let count = match self.epoll.wait(&mut events, wait::timeout(Some(until))) {
             Ok(count) => count,
             Err(Errno::EINTR) => 0,
             Err(error) => return Err(error.into()),
@@ -120,13 +120,6 @@ impl Wakeups {
         }
         Ok(wakeups)
     }
-}
-
-/// Rounded up: waking early would mean to wait again for less than a millisecond.
-fn timeout(until: Instant) -> EpollTimeout {
-    let left = until.saturating_duration_since(Instant::now());
-    let millis = left.saturating_add(Duration::from_nanos(999_999)).as_millis();
-    EpollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(EpollTimeout::ZERO)
 }
 
 /// What epoll hands back: the low bits say what, the high ones whose.

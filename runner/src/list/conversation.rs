@@ -8,12 +8,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use runner_core::outcome::signal_name;
 use runner_core::protocol::{role, variable};
+use runner_core::wait;
 
 use super::{ListError, OUTPUT_LIMIT_BYTES};
 use crate::cargo::Built;
@@ -99,7 +100,7 @@ impl Conversation {
     fn wait(&self, deadline: Instant) -> Result<(), ListError> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left.min(GLANCE)).unwrap_or(PollTimeout::ZERO);
+            let timeout = wait::timeout(Some(deadline.min(Instant::now() + GLANCE)));
             let mut fds = [PollFd::new(self.exited.as_fd(), PollFlags::POLLIN)];
             match poll(&mut fds, timeout) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}

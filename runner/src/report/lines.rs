@@ -8,7 +8,8 @@ use std::time::Duration;
 use anstyle::Style;
 use runner_core::event::{CaseName, Cut, CutRunning, Event, Finished, Interrupt, Stress};
 use runner_core::outcome::{Outcome, Standing, signal_name};
-use runner_core::protocol::{Process, ResourceDelta};
+use runner_core::protocol::ResourceDelta;
+use runner_core::report::left_on_purpose;
 
 use super::excerpt::{self, Excerpt, Omitted};
 use super::style::{BAD, FAINT, GOOD, ODD, STRONG, of};
@@ -294,17 +295,35 @@ fn word(finished: &Finished) -> String {
 
 /// What is left though nothing is held against the case for it.
 fn leftovers(finished: &Finished) -> Vec<String> {
-    let allowed =
-        finished.allowed_leaks.iter().map(|Process { pid, name, command, age, .. }| {
-            let age = age.as_secs_f64();
-            format!("left on purpose: {name} `{command}` (pid {pid}, {age:.1} s old)")
-        });
-    let resources = finished.resources.as_ref().map(resources).filter(|text| !text.is_empty());
+    let allowed = finished.allowed_leaks.iter().map(left_on_purpose);
+    let resources = finished.resources.as_ref().map(|delta| resources(delta, named(finished)));
+    let resources = resources.filter(|text| !text.is_empty());
     allowed.chain(resources.map(|text| format!("left beside: {text}"))).collect()
 }
 
-/// `2 threads, 1 fd, /dev/shm/x`; less than before is said too.
-fn resources(delta: &ResourceDelta) -> String {
+/// How many of the processes that were left are told by name.
+fn named(finished: &Finished) -> u32 {
+    let leaks = match &finished.outcome {
+        Outcome::Leak { processes } => processes.len(),
+        Outcome::Pass
+        | Outcome::Fail { .. }
+        | Outcome::ExitedEarly { .. }
+        | Outcome::Signalled { .. }
+        | Outcome::Timeout
+        | Outcome::Skipped { .. }
+        | Outcome::Xfail { .. }
+        | Outcome::Xpass { .. }
+        | Outcome::Unavailable { .. }
+        | Outcome::SetupError { .. }
+        | Outcome::Interrupted
+        | Outcome::RunnerFault { .. } => 0,
+    };
+    u32::try_from(leaks + finished.allowed_leaks.len()).unwrap_or(u32::MAX)
+}
+
+/// `2 threads, 1 fd, /dev/shm/x`; less than before is said too. Without the processes that are
+/// `named` elsewhere.
+fn resources(delta: &ResourceDelta, named: u32) -> String {
     let ResourceDelta { threads, fds, children, shm, sockets } = delta;
     let signed = |count: Option<i32>, noun: &str| match count {
         None | Some(0) => String::new(),
@@ -313,7 +332,7 @@ fn resources(delta: &ResourceDelta) -> String {
             if count < 0 { format!("{magnitude} less") } else { magnitude }
         }
     };
-    let children = match children {
+    let children = match children.saturating_sub(named) {
         0 => String::new(),
         1 => "1 process".to_owned(),
         count => format!("{count} processes"),

@@ -8,11 +8,12 @@ use runner_core::event::{
     BackendCounts, CaseName, Cut, CutRunning, EVENT_VERSION, Event, Finished, Interrupt, SkipCause,
     Stress,
 };
-use runner_core::outcome::{FlakyPolicy, LeakPolicy, Outcome, Policy};
-use runner_core::protocol::{Process, ResourceDelta};
+use runner_core::outcome::{FlakyPolicy, LeakPolicy, Outcome};
+use runner_core::protocol::ResourceDelta;
 
 use super::bar::Running;
 use super::*;
+use crate::samples::{self, process};
 
 fn case(test: &str, backend: &str) -> CaseName {
     CaseName {
@@ -42,23 +43,9 @@ fn attempt(test: &str, backend: &str) -> Event {
 }
 
 fn finished(test: &str, backend: &str, outcome: Outcome) -> Finished {
-    Finished {
-        case: case(test, backend),
-        attempt: 1,
-        attempts: 1,
-        round: 1,
-        retry: None,
-        slot: 0,
-        outcome,
-        policy: Policy::STRICT,
-        duration: Duration::from_millis(1234),
-        output: None,
-        hang_report: None,
-        allowed_leaks: Vec::new(),
-        resources: None,
-        again: format!("--seed 7 {test}::{backend}"),
-        seed: 7,
-    }
+    let duration = Duration::from_millis(1234);
+    let again = format!("--seed 7 {test}::{backend}");
+    Finished { duration, again, seed: 7, ..samples::finished(case(test, backend), outcome) }
 }
 
 fn end(test: &str, backend: &str, outcome: Outcome) -> Event {
@@ -67,19 +54,6 @@ fn end(test: &str, backend: &str, outcome: Outcome) -> Event {
 
 fn skip(test: &str, backend: &str, cause: SkipCause, reason: &str) -> Event {
     Event::CaseSkipped { case: case(test, backend), cause, reason: reason.into() }
-}
-
-fn process() -> Process {
-    Process {
-        pid: 4711,
-        parent: 1,
-        name: "sleep".into(),
-        command: "sleep 1000".into(),
-        state: 'S',
-        age: Duration::from_millis(1500),
-        threads: Vec::new(),
-        fds: Vec::new(),
-    }
 }
 
 fn failure() -> Outcome {
@@ -274,18 +248,22 @@ fn what_is_left_beside_a_pass_is_told() {
     it.resources = Some(ResourceDelta {
         threads: Some(2),
         fds: Some(-1),
-        children: 1,
+        children: 2,
         shm: vec!["ring".into()],
         sockets: vec!["a.sock".into()],
     });
     it.allowed_leaks = vec![process()];
+    let mut leaky =
+        finished("a::d", "exec", Outcome::Leak { processes: vec![process(), process()] });
+    leaky.resources = Some(ResourceDelta { children: 2, fds: Some(1), ..ResourceDelta::default() });
     let mut clean = finished("a::c", "exec", Outcome::Pass);
     clean.resources = Some(ResourceDelta::default());
-    let events = [it, clean].map(|it| Event::AttemptFinished(Box::new(it)));
+    let events = [it, leaky, clean].map(|it| Event::AttemptFinished(Box::new(it)));
     let text = shown_in(PathBuf::from("x"), Told::Notable, &events);
     let expected = "left beside: 2 threads, 1 fd less, 1 process, /dev/shm/ring, socket a.sock\n";
     assert!(text.contains(expected), "{text}");
     assert!(text.contains("left on purpose: sleep `sleep 1000` (pid 4711, 1.5 s old)"), "{text}");
+    assert!(text.contains("left beside: 1 fd\n"), "who is named is not counted: {text}");
     assert!(!text.contains("a::c"), "{text}");
 }
 

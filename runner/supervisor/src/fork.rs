@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid};
 use runner_core::protocol::End;
 
@@ -67,25 +66,6 @@ pub(crate) fn wait_any() -> nix::Result<Option<(Pid, Change)>> {
         Change::Stopped { signal }
     };
     Ok(Some((Pid::from_raw(pid), change)))
-}
-
-/// A process by what cannot mean another one later.
-pub(crate) fn pidfd_open(pid: Pid) -> nix::Result<OwnedFd> {
-    // SAFETY: takes no pointer; the kernel makes a new fd (close-on-exec) or fails.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
-    let fd = Errno::result(fd)?;
-    // SAFETY: the fd is new and nobody else's.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
-}
-
-/// A signal to exactly that process.
-pub(crate) fn pidfd_send(process: &OwnedFd, signal: Signal) -> nix::Result<()> {
-    let (process, signal) = (process.as_raw_fd(), signal as i32);
-    let information = std::ptr::null::<libc::siginfo_t>();
-    let call = libc::SYS_pidfd_send_signal;
-    // SAFETY: no information is given; the fd is open.
-    let sent = unsafe { libc::syscall(call, process, signal, information, 0) };
-    Errno::result(sent).map(drop)
 }
 
 /// An fd that this process inherited by number, close-on-exec from now on. To be taken once.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -24,6 +24,7 @@ use runner_core::protocol::{
     PROTOCOL_VERSION, Process, ProcessHang, ProtocolError, RUN_FOLDER_PREFIX, ResourceDelta,
     Resources, Stdin, Stopped, ToSupervisor, Work,
 };
+use runner_core::{pidfd, wait};
 
 use crate::census::Census;
 use crate::hang::{self, Inside};
@@ -625,7 +626,7 @@ impl<F: FirstProcess> Supervisor<F> {
             PollFd::new(self.runner.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.ends.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, timeout(until)) {
+        match poll(&mut fds, wait::timeout(until)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -683,16 +684,6 @@ fn remove_run_folder(temp_dir: &Path) {
     }
 }
 
-/// poll(2) counts milliseconds: rounded up, so that what was waited for is due.
-fn timeout(until: Option<Instant>) -> PollTimeout {
-    let Some(until) = until else {
-        return PollTimeout::NONE;
-    };
-    let left = until.saturating_duration_since(Instant::now());
-    let millis = left.as_micros().div_ceil(1000);
-    PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
-}
-
 /// A session of its own, every orphan of its subtree adopted, nothing to read on stdin; what stdin
 /// was comes back.
 fn become_supervisor(terminal: Terminal) -> io::Result<OwnedFd> {
@@ -722,7 +713,7 @@ fn watch_children() -> io::Result<SignalFd> {
 /// The parent, by pidfd: whoever plays the runner.
 fn pidfd_of_parent() -> io::Result<OwnedFd> {
     let parent = getppid();
-    let fd = fork::pidfd_open(parent)?;
+    let fd = pidfd::open(parent)?;
     if getppid() == parent {
         Ok(fd)
     } else {

@@ -11,15 +11,15 @@
 //! it would have another parent.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use runner_core::process;
 use runner_core::protocol::{End, Process};
+use runner_core::{pidfd, process};
 
 use crate::leftovers::Shared;
 use crate::life::Tracer;
@@ -136,7 +136,7 @@ impl StoppedTree {
     pub(crate) fn go_on(self) {
         for process in self.members.into_values().flatten() {
             // One that was killed meanwhile needs nothing.
-            let _ = fork::pidfd_send(&process, Signal::SIGCONT);
+            let _ = pidfd::signal(process.as_fd(), Signal::SIGCONT);
         }
     }
 
@@ -149,7 +149,7 @@ impl StoppedTree {
     }
 
     fn stop_one(&mut self, pid: i32) -> Found {
-        let Ok(pidfd) = fork::pidfd_open(Pid::from_raw(pid)) else {
+        let Ok(pidfd) = pidfd::open(Pid::from_raw(pid)) else {
             return Found::NothingRunning;
         };
         let Some(process) = process::brief(pid).filter(|process| self.is_ours(process.parent))
@@ -165,7 +165,7 @@ impl StoppedTree {
             }
             _ if is_known => Found::Running,
             _ => {
-                let sent = fork::pidfd_send(&pidfd, Signal::SIGSTOP);
+                let sent = pidfd::signal(pidfd.as_fd(), Signal::SIGSTOP);
                 self.members.insert(pid, sent.is_ok().then_some(pidfd));
                 Found::Running
             }

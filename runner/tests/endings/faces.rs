@@ -85,6 +85,22 @@ fn the_line_that_runs_a_failure_again_has_its_seed() {
 }
 
 #[test]
+fn what_may_outlive_a_case_is_told() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let manifest = folder.path().join("runner.toml");
+    let text = fs::read_to_string(fixtures().join("runner.toml")).expect("the manifest");
+    let allowed = "\n[profile.shared]\nleak = { allow = [\"sleep*\"] }\n";
+    fs::write(&manifest, text + allowed).expect("written");
+    let case = "leaves::a_daemon_in_disguise::plain";
+    let mut face = look_alike();
+    face.args(["--exact", case]).env("RUNNER_MANIFEST", &manifest);
+    let (code, text) = Started::new(face.env("NEXTEST_PROFILE", "shared")).end();
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains(&format!("] {case}\n")) && text.contains("PASS ["), "{text}");
+    assert!(text.contains("left on purpose: sleep `sleep 1000` (pid "), "{text}");
+}
+
+#[test]
 fn the_profile_is_the_one_that_nextest_names() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let manifest = folder.path().join("runner.toml");

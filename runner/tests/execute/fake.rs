@@ -206,21 +206,7 @@ fn failed(message: &str) -> Facts {
 }
 
 fn facts(done: Option<Done>) -> Facts {
-    Facts {
-        end: End::Exited(0),
-        done,
-        duration: Duration::from_millis(5),
-        stopped: None,
-        leaks: Vec::new(),
-        unkillable: Vec::new(),
-        hang: None,
-        cpu_time: Duration::ZERO,
-        detached_panics: Vec::new(),
-        too_many_processes: None,
-        resources: None,
-        allowed_leaks: Vec::new(),
-        last_events: Vec::new(),
-    }
+    Facts::bare(End::Exited(0), done, Duration::from_millis(5))
 }
 
 /// A child, a grandchild in a session of its own with closed stdio, and one that ignores SIGTERM.

@@ -1,7 +1,4 @@
-#![expect(
-    unsafe_code,
-    reason = "pidfd_open(2) has no safe wrapper, and unshare(2) must be tried in a child"
-)]
+#![expect(unsafe_code, reason = "unshare(2) must be tried in a child")]
 //! What backends require of the machine, found out by trying it.
 //!
 //! The answers are facts for `expand`, which never asks the machine anything itself.
@@ -9,13 +6,15 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::unistd::Pid;
+
 use super::{Manifest, Requirement};
+use crate::pidfd;
 
 /// How long a port may take to answer.
 const PORT_PATIENCE: Duration = Duration::from_secs(1);
@@ -47,26 +46,15 @@ impl Requirement {
     /// The reason.
     pub fn probe(&self) -> Result<(), String> {
         match self {
-            Self::Pidfd => pidfd().map_err(|error| format!("pidfd_open does not work: {error}")),
+            Self::Pidfd => pidfd::open(Pid::this())
+                .map(drop)
+                .map_err(|error| format!("pidfd_open does not work: {}", io::Error::from(error))),
             Self::Userns => {
                 userns().map_err(|error| format!("no user namespace can be made: {error}"))
             }
             Self::Command(name) => find_command(name),
             Self::Port(port) => connect(*port),
         }
-    }
-}
-
-fn pidfd() -> io::Result<()> {
-    // SAFETY: no pointers; the result is checked before it is taken for an fd.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) };
-    match i32::try_from(fd) {
-        Ok(fd) if fd >= 0 => {
-            // SAFETY: the kernel just made it and nobody else has it.
-            drop(unsafe { OwnedFd::from_raw_fd(fd) });
-            Ok(())
-        }
-        Ok(_) | Err(_) => Err(io::Error::last_os_error()),
     }
 }
 
