@@ -9,13 +9,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
-use runner_core::{pidfd, wait};
 
 use super::census::{Belonging, Census, Seen};
 use super::{Fate, Finding, Mode, Reap};
+use crate::execute::{pidfd_open, pidfd_signal};
 
 /// What survives SIGKILL for so long is named and left.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
@@ -119,7 +118,7 @@ fn hold(escaped: &[Seen]) -> (Vec<Held>, Vec<Finding>) {
     let mut held = Vec::new();
     let mut failed = Vec::new();
     for seen in escaped {
-        match pidfd::open(Pid::from_raw(seen.pid)) {
+        match pidfd_open(seen.pid) {
             Ok(pidfd) => {
                 let now = Seen::read(seen.pid);
                 let is_same = now.is_some_and(|now| {
@@ -130,11 +129,9 @@ fn hold(escaped: &[Seen]) -> (Vec<Held>, Vec<Finding>) {
                 }
             }
             // It ended by itself.
-            Err(Errno::ESRCH) => {}
-            Err(error) => {
-                let fate = Fate::Failed(io::Error::from(error).to_string());
-                failed.push(Finding { subject: subject(seen), fate });
-            }
+            Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {}
+            Err(error) => failed
+                .push(Finding { subject: subject(seen), fate: Fate::Failed(error.to_string()) }),
         }
     }
     (held, failed)
@@ -159,16 +156,23 @@ fn wait_for_all(left: &mut Vec<Held>, until: Instant) -> Vec<Held> {
 fn ended_by(held: &[Held], until: Instant) -> Vec<usize> {
     let mut fds: Vec<PollFd<'_>> =
         held.iter().map(|held| PollFd::new(held.pidfd.as_fd(), PollFlags::POLLIN)).collect();
-    while let Err(Errno::EINTR) = poll(&mut fds, wait::timeout(Some(until))) {}
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let millis = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
+        match poll(&mut fds, PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)) {
+            Err(Errno::EINTR) => {}
+            Ok(_) | Err(_) => break,
+        }
+    }
     (0..fds.len()).filter(|index| fds[*index].any().unwrap_or(false)).collect()
 }
 
 impl Held {
     fn signal(&self, signal: Signal) -> io::Result<()> {
-        match pidfd::signal(self.pidfd.as_fd(), signal) {
+        match pidfd_signal(self.pidfd.as_fd(), signal) {
             // Dead already: a pidfd means nobody else.
-            Err(Errno::ESRCH) => Ok(()),
-            result => Ok(result?),
+            Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => Ok(()),
+            result => result,
         }
     }
 
