@@ -4,10 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runner_core::owner::{Owner, Presence};
 use runner_core::process::{self, Brief};
+
+/// An exec is over by then, on a busy machine too; what still has no arguments was given none.
+const EXEC_PATIENCE: Duration = Duration::from_millis(250);
 
 /// All processes that can be looked into from here, at one time.
 #[derive(Debug, Default)]
@@ -134,11 +137,24 @@ impl Seen {
 
 /// Of what it was exec'd with, and of what it, or what it was forked from, has mapped.
 fn marks(pid: i32) -> BTreeSet<Owner> {
-    let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    let maps = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let (environ, maps) = environ_and_maps(pid);
     let maps = String::from_utf8_lossy(&maps);
     let variables = environ.split(|byte| *byte == 0);
     variables.filter_map(in_variable).chain(maps.lines().filter_map(Owner::in_mapping)).collect()
+}
+
+/// In the midst of an exec a process has memory, and neither arguments nor an environment yet.
+fn environ_and_maps(pid: i32) -> (Vec<u8>, Vec<u8>) {
+    let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let until = Instant::now() + EXEC_PATIENCE;
+    loop {
+        let (environ, maps) = (read("environ"), read("maps"));
+        let is_between = environ.is_empty() && !maps.is_empty() && read("cmdline").is_empty();
+        if !is_between || Instant::now() >= until {
+            return (environ, maps);
+        }
+        std::thread::yield_now();
+    }
 }
 
 fn in_variable(variable: &[u8]) -> Option<Owner> {

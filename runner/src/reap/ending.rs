@@ -104,8 +104,14 @@ fn kill_all(reap: &Reap, mut left: Vec<Held>) -> Vec<Finding> {
             return findings;
         }
         let failed = |seen: &Seen| findings.iter().any(|found| found.subject == subject(seen));
-        let next: Vec<Seen> =
-            escaped(reap, &Census::take()).into_iter().filter(|seen| !failed(seen)).collect();
+        let look = || -> Vec<Seen> {
+            escaped(reap, &Census::take()).into_iter().filter(|seen| !failed(seen)).collect()
+        };
+        let mut next = look();
+        if next.is_empty() {
+            // One that forked and ended while the table was read showed neither itself nor its child.
+            next = look();
+        }
         if next.is_empty() {
             return findings;
         }

@@ -112,6 +112,7 @@ enum Approach {
 /// Lets a thread go that stopped for us after we had given up on it; `signal` is what it was about to
 /// get, or 0.
 pub(crate) fn let_go(thread: Pid, signal: i32) {
+    go_back_into_syscall(thread, signal);
     detach(thread.as_raw(), signal);
 }
 
@@ -158,7 +159,7 @@ fn stopped(pid: i32, tid: i32) -> Result<StackCopy, String> {
     ptrace::seize(thread, ptrace::Options::empty()).map_err(refused)?;
     let _ = ptrace::interrupt(thread);
     let signal = wait_until_stopped(thread)?;
-    go_back_into_syscall(thread);
+    go_back_into_syscall(thread, signal);
     let registers = registers(thread);
     let copy = registers
         .map(|registers| StackCopy { registers, memory: stack_memory(pid, registers.stack) });
@@ -192,10 +193,13 @@ fn wait_until_stopped(thread: Pid) -> Result<i32, String> {
 }
 
 /// A stop came between a thread and its system call, which would tell; instead the kernel is told
-/// to begin the call again.
+/// to begin the call again. A signal would have come between them without us.
 #[cfg(target_arch = "x86_64")]
-fn go_back_into_syscall(thread: Pid) {
+fn go_back_into_syscall(thread: Pid, signal: i32) {
     const ERESTARTNOINTR: i64 = 513;
+    if signal != 0 {
+        return;
+    }
     let Ok(mut all) = ptrace::getregs(thread) else {
         return;
     };
@@ -208,7 +212,7 @@ fn go_back_into_syscall(thread: Pid) {
 
 /// There the kernel has made up its mind before a tracer is heard.
 #[cfg(target_arch = "aarch64")]
-fn go_back_into_syscall(_: Pid) {}
+fn go_back_into_syscall(_: Pid, _: i32) {}
 
 #[cfg(target_arch = "x86_64")]
 fn registers(thread: Pid) -> nix::Result<Registers> {
