@@ -32,7 +32,7 @@ pub(crate) fn in_context<T: 'static>(function: &str, context: u64, work: Boxed<T
 type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// Without a subscriber the work is the same as before.
-fn boxed_within<T: 'static>(span: Span, work: Boxed<T>) -> Boxed<T> {
+pub(crate) fn boxed_within<T: 'static>(span: Span, work: Boxed<T>) -> Boxed<T> {
     if span.is_disabled() { work } else { Box::pin(work.instrument(span)) }
 }
 

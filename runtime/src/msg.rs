@@ -284,11 +284,13 @@ impl Payload {
         match form {
             Form::Value => Ok(Payload::Value(Box::new(value))),
             Form::Bytes => {
-                let (bytes, ends) = parcel::packing(|| to_bytes(value));
-                let bytes = bytes?;
-                if bytes.len() > FRAME_LIMIT_BYTES - ENVELOPE_BYTES {
-                    return Err(Unpackable::Size(bytes.len()));
-                }
+                let value = match same_type::<T, Vec<u8>>(value) {
+                    // Nothing is within that could have a descriptor.
+                    Ok(bytes) => return Ok(Payload::Bytes(within_limit(bytes)?)),
+                    Err(value) => value,
+                };
+                let (bytes, ends) = parcel::packing(|| to_bytes(&value));
+                let bytes = within_limit(bytes?)?;
                 match ends.len() {
                     0 => Ok(Payload::Bytes(bytes)),
                     count if count > MOST_ENDS => Err(Unpackable::Ends(count)),
@@ -343,14 +345,17 @@ impl Payload {
 /// Most values are smaller; a larger one grows from here.
 const VALUE_BYTES: usize = 128;
 
-fn to_bytes<T: Serialize + 'static>(value: T) -> Result<Vec<u8>, Unpackable> {
-    let value = match same_type::<T, Vec<u8>>(value) {
-        Ok(bytes) => return Ok(bytes),
-        Err(value) => value,
-    };
+fn to_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, Unpackable> {
     let mut bytes = Vec::with_capacity(VALUE_BYTES);
-    postcard::serialize_with_flavor(&value, Append(&mut bytes))
+    postcard::serialize_with_flavor(value, Append(&mut bytes))
         .map_err(|error| Unpackable::Type(error.to_string()))?;
+    Ok(bytes)
+}
+
+fn within_limit(bytes: Vec<u8>) -> Result<Vec<u8>, Unpackable> {
+    if bytes.len() > FRAME_LIMIT_BYTES - ENVELOPE_BYTES {
+        return Err(Unpackable::Size(bytes.len()));
+    }
     Ok(bytes)
 }
 
@@ -694,7 +699,7 @@ impl Message {
     }
 
     /// Puts them back. `Err`: it carries none.
-    fn attach(mut self, bytes: Vec<u8>) -> Result<Message, Garbage> {
+    fn attach(&mut self, bytes: Vec<u8>) -> Result<(), Garbage> {
         match self.payload_mut() {
             Some(payload @ Payload::Bytes(_)) => *payload = Payload::Bytes(bytes),
             Some(Payload::Parcel(_) | Payload::Value(_)) | None if bytes.is_empty() => {}
@@ -702,7 +707,7 @@ impl Message {
                 return Err(Garbage::Trailing(bytes.len()));
             }
         }
-        Ok(self)
+        Ok(())
     }
 
     /// What goes behind it in its frame. A spec's payload is within.
@@ -851,13 +856,15 @@ impl Decoder {
         if whole.is_none() && payload < LARGE_BYTES {
             return Ok(None);
         }
-        let (message, rest) =
-            postcard::take_from_bytes::<Message>(body).map_err(Garbage::Malformed)?;
+        let (mut message, rest) = match postcard::take_from_bytes::<Message>(body) {
+            Ok(taken) => taken,
+            Err(error) => return Err(Garbage::Malformed(error)),
+        };
         if !rest.is_empty() {
             return Err(Garbage::Trailing(rest.len()));
         }
         if let Some(bytes) = whole {
-            let message = message.attach(bytes.to_vec())?;
+            message.attach(bytes.to_vec())?;
             self.start = behind + payload;
             return Ok(Some(message));
         }
@@ -873,7 +880,10 @@ impl Decoder {
 
     fn next_large(&mut self) -> Result<Option<Message>, Garbage> {
         match self.large.take_if(|large| large.end == large.announced) {
-            Some(Large { message, payload, .. }) => message.attach(payload).map(Some),
+            Some(Large { mut message, payload, .. }) => {
+                message.attach(payload)?;
+                Ok(Some(message))
+            }
             None => Ok(None),
         }
     }

@@ -1,5 +1,6 @@
 //! The tasks an actor owns and does not end without.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -38,9 +39,14 @@ impl Tasks {
     /// # Panics
     /// On a thread that runs no actor.
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) -> AbortHandle {
-        let running = Running::new(&self.shared);
         // Moved once, here: on its way into a task it would be copied from frame to frame.
-        let future = Box::pin(log::within(self.span(), future));
+        self.spawn_boxed(Box::pin(future))
+    }
+
+    /// As [`Tasks::spawn`], of what stays where it is.
+    pub(crate) fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()>>>) -> AbortHandle {
+        let running = Running::new(&self.shared);
+        let future = log::boxed_within(self.span(), future);
         tokio::task::spawn_local(async move {
             let _running = running;
             future.await;

@@ -10,6 +10,8 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::panic::resume_unwind;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,10 +46,30 @@ pub(crate) fn entry(boot: Boot) -> i32 {
             return FAILED;
         }
     };
-    let code = scheduler.block_on(live(boot));
+    let code = scheduler.block_on(as_task(life_of(boot)));
     // Threads of the blocking pool that are stuck do not keep an actor from ending.
     scheduler.shutdown_background();
     code
+}
+
+/// The whole life, where it stays: on the stack it would be in the frames of all that it is handed through, and each page of those
+/// is one that a forked child has to copy.
+#[inline(never)]
+fn life_of(boot: Boot) -> Pin<Box<dyn Future<Output = i32>>> {
+    Box::pin(live(boot))
+}
+
+/// Runs it as a task like any other. The future that a scheduler blocks on is polled only when no task is ready, and after a look
+/// at the kernel: a system call more for each message that a task answers.
+async fn as_task(life: Pin<Box<dyn Future<Output = i32>>>) -> i32 {
+    match tokio::task::spawn_local(life).await {
+        Ok(code) => code,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // Nobody has its handle but this future.
+            Err(_cancelled) => FAILED,
+        },
+    }
 }
 
 async fn live(boot: Boot) -> i32 {

@@ -118,7 +118,11 @@ impl Socket {
     }
 
     pub(super) fn decoded(&mut self) -> Option<Result<Message, Closed>> {
-        self.incoming.next().map_err(Closed::Garbage).transpose()
+        match self.incoming.next() {
+            Ok(Some(message)) => Some(Ok(message)),
+            Ok(None) => None,
+            Err(garbage) => Some(Err(Closed::Garbage(garbage))),
+        }
     }
 
     /// Whether there may be more.

@@ -145,8 +145,10 @@ pub(super) fn after_fork(order: Order, parent: Pid) -> ! {
 }
 
 fn grant(order: &Order) -> io::Result<()> {
-    let link = order.link.as_raw_fd();
-    descriptors::scrub(order.keep.iter().copied().chain([link]).chain(lineage::descriptor()))
+    let mut granted = order.keep.clone();
+    granted.push(order.link.as_raw_fd());
+    granted.extend(lineage::descriptor());
+    descriptors::scrub(granted)
 }
 
 fn fresh_signals(backend: Backend) {

@@ -62,9 +62,10 @@ fn find_tokio() -> io::Result<Vec<RawFd>> {
 
 /// Closes all that a forked child was not given, and refills tokio's numbers. To be called while this is the only
 /// thread of a new process.
-pub(super) fn scrub(granted: impl Iterator<Item = RawFd>) -> io::Result<()> {
+pub(super) fn scrub(mut granted: Vec<RawFd>) -> io::Result<()> {
     let tokio = TOKIO.get().map_or(&[][..], Vec::as_slice);
-    close_all_but(granted.chain(tokio.iter().copied()).collect())?;
+    granted.extend_from_slice(tokio);
+    close_all_but(granted)?;
     tokio.chunks(2).try_for_each(refill)
 }
 

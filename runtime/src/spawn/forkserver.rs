@@ -199,8 +199,9 @@ enum Reply {
 fn become_sidecar(socket: UnixStream, owner: Pid) -> ! {
     panics::never_trace();
     renew();
-    let granted =
-        descriptors::kept().into_iter().chain([socket.as_raw_fd()]).chain(lineage::descriptor());
+    let mut granted = descriptors::kept();
+    granted.push(socket.as_raw_fd());
+    granted.extend(lineage::descriptor());
     if let Err(error) = descriptors::scrub(granted) {
         birth::stillborn("the fork server cannot close what it was not given", &error);
     }

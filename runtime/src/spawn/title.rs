@@ -43,11 +43,16 @@ pub(super) fn set_line(line: &str) {
     command_name(line);
 }
 
-/// The kernel shows the first 15 bytes.
+/// What the kernel shows of a command's name, with a NUL behind it.
+const COMMAND_BYTES: usize = 16;
+
 fn command_name(name: &str) {
-    if let Ok(name) = CString::new(name) {
+    let mut bytes = [0; COMMAND_BYTES];
+    let shown = name.len().min(COMMAND_BYTES - 1);
+    bytes[..shown].copy_from_slice(&name.as_bytes()[..shown]);
+    if let Ok(name) = CStr::from_bytes_until_nul(&bytes) {
         // It fails for a pointer it cannot read.
-        let _ = nix::sys::prctl::set_name(&name);
+        let _ = nix::sys::prctl::set_name(name);
     }
 }
 

@@ -190,9 +190,16 @@ impl Draft {
             ready_tx,
             reply_tx,
         };
-        this.tasks.spawn(Keeper::new(assignment).run(request));
+        keep(&this, assignment, request);
         Ok(Launched { line, ready_rx })
     }
+}
+
+/// Begins the child's life. Apart, because what is large on the way there would be in the frame of whoever awaits the start, and
+/// each page of that is copied after each fork.
+#[inline(never)]
+fn keep(this: &ThisActor, assignment: Assignment, request: Request) {
+    this.tasks.spawn_boxed(Box::pin(Keeper::new(assignment).run(request)));
 }
 
 /// All that can be said to a child before it exists: it finds it in its channel when it boots.
