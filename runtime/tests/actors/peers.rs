@@ -608,53 +608,70 @@ async fn a_peer_that_is_stuck_does_not_answer() -> runtime::Result<()> {
 /// Peers of every backend, with a call under way and without; the thread is stuck until all of them were told.
 async fn the_peers_of_a_thread_that_is_given_up_are_told() -> runtime::Result<()> {
     const MOMENT: Duration = Duration::from_millis(100);
-    let told = |outcome: Result<(), CallError<Error>>, desk: &Portal| match outcome {
+    let told = |outcome: Result<(), CallError<Error>>| match outcome {
         Err(CallError::Returned(Error::ActorDied { actor, exit: Exit::Unknown, .. }, _)) => {
-            assert_eq!(&actor, desk.id());
+            assert_eq!(actor.name, "desk");
         }
         other => panic!("{other:?}"),
     };
-    let outcome = nursery(async |n| {
-        let desk = n.start::<Desk>("desk").backend(Backend::Thread).await?;
+    nursery(async |n| {
         let clerk = n.start::<Clerk>("clerk").await?;
         let thread = n.start::<Clerk>("thread").backend(Backend::Thread).await?;
-        clerk.keep(desk.clone()).await?;
-        thread.keep(desk.clone()).await?;
-        let gate = Gate::closed();
-        let give_up = async {
-            desk.wait_arrived().await.expect("it serves");
-            desk.wait_arrived().await.expect("it serves");
-            let (_stuck, given_up) = tokio::join!(desk.pass(gate.path()), async {
-                let crowd = gate.wait_for(1).await;
-                (desk.cancel_within(MOMENT).await, crowd)
-            });
-            given_up
+        let (known, gate) = (Notify::new(), Gate::closed());
+        let (portal, path) = (Cell::new(None), gate.path());
+        // What is given up fails its nursery, which is none of theirs.
+        let given_up = nursery(async |n| {
+            let desk = n.start::<Desk>("desk").backend(Backend::Thread).await?;
+            clerk.keep(desk.clone()).await?;
+            thread.keep(desk.clone()).await?;
+            portal.set(Some((*desk).clone()));
+            known.notify_one();
+            desk.wait_arrived().await?;
+            desk.wait_arrived().await?;
+            let _stuck = desk.pass(path).await;
+            Ok(())
+        });
+        let waiting = async {
+            known.notified().await;
+            tokio::join!(clerk.wait_at_kept(), thread.wait_at_kept())
         };
-        let (of_clerk, of_thread, (forced, crowd)) =
-            tokio::join!(clerk.wait_at_kept(), thread.wait_at_kept(), give_up);
-        told(of_clerk, &desk);
-        told(of_thread, &desk);
-        assert!(matches!(forced, Err(Error::Forced { .. })), "{forced:?}");
-        told(clerk.add_at_kept(1).await.map(drop), &desk);
-        told(thread.add_at((*desk).clone(), 1).await.map(drop), &desk);
+        let stuck = async {
+            let crowd = gate.wait_for(1).await;
+            let portal = portal.take().expect("it is stuck");
+            (portal.cancel_within(MOMENT).await, portal, crowd)
+        };
+        let (given_up, (of_clerk, of_thread), (forced, desk, crowd)) =
+            tokio::join!(given_up, waiting, stuck);
+        for forced in [given_up, forced] {
+            assert!(matches!(forced, Err(Error::Forced { .. })), "{forced:?}");
+        }
+        told(of_clerk);
+        told(of_thread);
+        told(clerk.add_at_kept(1).await.map(drop));
+        told(thread.add_at_kept(1).await.map(drop));
+        told(clerk.add_at(desk.clone(), 1).await.map(drop));
+        told(thread.add_at(desk, 1).await.map(drop));
         crowd.open();
         n.cancel().await;
         Ok(())
     })
-    .await;
-    match outcome {
-        Err(Error::Forced { actor, .. }) if actor.name == "desk" => Ok(()),
-        other => panic!("{other:?}"),
-    }
+    .await
 }
 
-/// The cancel overtakes what was said before it: that a peer is at the other end of a channel is found when all else is over.
+/// Blocks the whole actor until the gate opens.
+#[runtime::remote]
+async fn pass(gate: PathBuf) {
+    gate::pass(gate);
+}
+
+/// A cancel overtakes what was said before it: that there is a peer is found when all else is over.
 async fn who_is_introduced_to_one_that_was_told_to_end_is_told_so() -> runtime::Result<()> {
     nursery(async |n| {
-        let desk = n.start::<Desk>("desk").await?;
+        // Without a state, it has nothing to do when it ends.
+        let desk = n.actor("desk").expose::<pass>().await?;
         let clerk = n.start::<Clerk>("clerk").await?;
         let gate = Gate::closed();
-        let mut stuck = pin!(desk.pass(gate.path()));
+        let mut stuck = pin!(desk.call::<pass>((gate.path(),)));
         let crowd = tokio::select! {
             passed = stuck.as_mut() => panic!("{passed:?}"),
             crowd = gate.wait_for(1) => crowd,
@@ -668,7 +685,7 @@ async fn who_is_introduced_to_one_that_was_told_to_end_is_told_so() -> runtime::
             Ok::<_, Error>(())
         };
         let (cancelled, asked, opened, _passed) =
-            tokio::join!(desk.cancel(), clerk.add_at((*desk).clone(), 1), open, stuck);
+            tokio::join!(desk.cancel(), clerk.add_at(desk.clone(), 1), open, stuck);
         opened?;
         cancelled?;
         match asked {
