@@ -13,7 +13,8 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) fn closed() -> Gate {
-        let path = std::env::temp_dir().join(format!("gate-{}", std::process::id()));
+        // Not by the pid: a test that was killed leaves its gate, and pids come again.
+        let path = std::env::temp_dir().join(format!("gate-{}", uuid::Uuid::new_v4().simple()));
         Gate { listener: UnixListener::bind(&path).expect("a new path"), path }
     }
 
