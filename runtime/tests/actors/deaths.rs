@@ -145,7 +145,11 @@ impl Keeper {
     }
 
     /// Starts a process that nobody waits for, and from then on dies after its last word.
-    #[expect(clippy::disallowed_methods, reason = "a task that nobody owns is what this is about")]
+    #[expect(
+        clippy::disallowed_methods,
+        clippy::zombie_processes,
+        reason = "a task and a process that nobody owns are what this is about"
+    )]
     async fn die_at_last(&self) {
         let mut stray = std::process::Command::new("sleep");
         stray.arg("1000").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
