@@ -183,7 +183,7 @@ fn recorded(
     };
     let reporter = Reporter::start(view, context).map_err(|error| no_run(&error))?;
     let mut audience =
-        Audience { log, reporter, tally: Tally::default(), stood_still: Duration::ZERO };
+        Audience { log, reporter, tally: Tally::of_counts(), stood_still: Duration::ZERO };
     audience.on_event(&started);
     if let Some(Proposal { percent, reasons }) =
         headroom::proposal(&Signs::take(limits.slots), flags.timeout_scale)
@@ -191,6 +191,7 @@ fn recorded(
         audience.on_event(&Event::ScaleProposed { percent, reasons });
     }
     let clock = Instant::now();
+    execute::give_back_freed_memory();
     let ended = execute::run(&found.binaries, found.cases, &limits, &mut |event| {
         audience.on_event(event);
     });

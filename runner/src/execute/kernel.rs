@@ -85,6 +85,14 @@ pub(crate) fn lease_for_writing(file: &File) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Gives back to the kernel what was allocated and freed (`malloc_trim(3)`): what cargo and the
+/// suites said takes more than what is kept of it, and a run may be long.
+pub(crate) fn give_back_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes an integer.
+    let _ = unsafe { libc::malloc_trim(0) };
+}
+
 /// Gives SIGCHLD its default meaning: a process may be started with it ignored, and then its
 /// children vanish without being waited for (`wait(2)`, NOTES).
 pub(super) fn keep_zombies() -> io::Result<()> {

@@ -26,6 +26,7 @@ pub use run::{
 };
 
 pub(crate) use kernel::{
-    die_of, lease_for_writing, pidfd_of, pidfd_open, pidfd_signal, spawn_bound,
+    die_of, give_back_freed_memory, lease_for_writing, pidfd_of, pidfd_open, pidfd_signal,
+    spawn_bound,
 };
 pub(crate) use orphans::Orphans;

@@ -160,11 +160,14 @@ pub fn run(
     limits: &Limits,
     sink: &mut dyn FnMut(&Event),
 ) -> Result<Summary, ExecuteError> {
-    let (to_run, not_run): (Vec<Case>, Vec<Case>) =
+    let (mut to_run, not_run): (Vec<Case>, Vec<Case>) =
         cases.into_iter().partition(|case| case.plan == CasePlan::Run);
     for event in not_run.iter().filter_map(skipped) {
         sink(&event);
     }
+    // A run may be long: what it does not need is given back.
+    drop(not_run);
+    to_run.shrink_to_fit();
     Executor::new(binaries, to_run, limits, sink)?.run()
 }
 

@@ -19,6 +19,16 @@ pub struct Tally {
     /// One for each case that fails the run, in the order they did first.
     failures: Vec<Finished>,
     failed_once: BTreeSet<CaseName>,
+    kept: Kept,
+}
+
+/// What is kept beside counts.
+#[derive(Clone, Copy, Debug, Default)]
+enum Kept {
+    /// What became of each case.
+    #[default]
+    Cases,
+    Nothing,
 }
 
 /// A test with its axis values: what the columns of the matrix have in common.
@@ -46,6 +56,11 @@ pub(super) struct Cell {
 pub(super) const FLAKY: &str = "FLAKY";
 
 impl Tally {
+    /// One that only counts: a run may have many cases.
+    pub fn of_counts() -> Self {
+        Self { kept: Kept::Nothing, ..Self::default() }
+    }
+
     /// Takes one event in.
     pub fn on_event(&mut self, event: &Event) {
         match event {
@@ -101,7 +116,8 @@ impl Tally {
         self.backends.iter().map(|counts| counts.interrupted).sum()
     }
 
-    /// The last try of each case that fails the run, of the first round in which it did.
+    /// The last try of each case that fails the run, of the first round in which it did; none
+    /// where [only counts](Self::of_counts) are kept.
     pub fn failures(&self) -> &[Finished] {
         &self.failures
     }
@@ -119,7 +135,7 @@ impl Tally {
             SkipCause::Unavailable => counts.unavailable += 1,
         }
         self.put(
-            Row::of(case),
+            case,
             Cell {
                 backend: case.backend.clone(),
                 word: word_of(cause),
@@ -158,14 +174,29 @@ impl Tally {
             rounds: 1,
             failed: usize::from(standing == Standing::Bad),
         };
-        self.put(Row::of(&finished.case), cell);
-        if standing == Standing::Bad && self.failed_once.insert(finished.case.clone()) {
-            self.failures.push(finished.clone());
+        self.put(&finished.case, cell);
+        if standing == Standing::Bad {
+            self.keep_failure(finished);
         }
     }
 
-    fn put(&mut self, row: Row, cell: Cell) {
-        let cells = self.rows.entry(row).or_default();
+    fn keep_failure(&mut self, finished: &Finished) {
+        match self.kept {
+            Kept::Nothing => {}
+            Kept::Cases => {
+                if self.failed_once.insert(finished.case.clone()) {
+                    self.failures.push(finished.clone());
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, case: &CaseName, cell: Cell) {
+        match self.kept {
+            Kept::Nothing => return,
+            Kept::Cases => {}
+        }
+        let cells = self.rows.entry(Row::of(case)).or_default();
         match cells.iter_mut().find(|other| other.backend == cell.backend) {
             Some(other) => other.merge(cell),
             None => cells.push(cell),
