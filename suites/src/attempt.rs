@@ -1,6 +1,8 @@
 //! Where the harness meets the runtime: what an attempt prepares before it has threads, how an
 //! async test becomes a root actor's body, and whose name captured output carries.
 
+use std::cell::RefCell;
+
 use runner::{BodyFuture, Case, Done, MainLoop, Prepared, TestResult, capture};
 use runtime::trace::Transition;
 use runtime::{Backend, Config, RootConfig};
@@ -48,11 +50,21 @@ pub(crate) fn backend(case: &Case) -> TestResult<Backend> {
 /// Called in every new actor: its output carries its name. An actor that has a process of its own
 /// has all of that process's output; one on a thread, as a root is, has its thread's.
 pub(crate) fn label_output(name: &str, _: &Uuid) {
+    LABELLED.set(Some(name.to_owned()));
     let backend = runtime::current().ok().and_then(|this| this.backend());
     match backend {
         Some(backend) if backend.is_process() => capture::label_process(name),
         Some(_) | None => capture::label_thread(name),
     }
+}
+
+thread_local! {
+    static LABELLED: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// For whom this thread's hook was called.
+pub(crate) fn labelled() -> Option<String> {
+    LABELLED.with_borrow(Clone::clone)
 }
 
 /// Called at each change of an actor's state: kept in the attempt's memory, so that a hung or

@@ -1,14 +1,15 @@
 //! Clusters: many actors of one type at once; and functions in an actor of their own.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::path::PathBuf;
 
-use runner::TestResult;
+use runner::{Case, TestResult};
 use runtime::{
     CallError, CancelScope, Cluster, ClusterEnd, Context, Error, Portal, current, to_actor,
 };
 
 use crate::actors::{Refused, identity, refuse};
+use crate::gate::{self, Gate};
 use crate::process;
 use crate::shape;
 
@@ -81,11 +82,40 @@ async fn everybody_in_a_cluster_is_found_by_name() -> TestResult {
     Ok(())
 }
 
+/// Is made when all others are being made.
+struct Punctual;
+
+#[runtime::actor]
+impl Punctual {
+    async fn new(gate: PathBuf) -> runtime::Result<Punctual> {
+        gate::pass(&gate).await.map_err(Error::user)?;
+        Ok(Punctual)
+    }
+}
+
+#[runner::test]
+async fn the_actors_of_a_cluster_are_started_side_by_side(case: Case) -> TestResult {
+    let mut gate = Gate::closed(&case, "gate")?;
+    let path = gate.path();
+    let cluster = Cluster::new()
+        .count(4)
+        .run::<Punctual, _, _>(|_| (path.clone(),), async |all| Ok(all.len()));
+    let (count, arrived) = tokio::join!(cluster, async {
+        let arrived = gate.arrived(4).await;
+        gate.open();
+        arrived
+    });
+    arrived?;
+    assert_eq!(count?, 4);
+    Ok(())
+}
+
 /// Round and round, as fast as each answers, until there was enough; then all end.
 #[runner::test]
 async fn numbers_stream_to_a_cluster_until_it_is_cancelled() -> TestResult {
+    const ENOUGH: u64 = 300;
     let before = process::descendants(process::own_pid());
-    let scope = CancelScope::within(Duration::from_secs(1));
+    let scope = CancelScope::new();
     let sent = std::cell::Cell::new(0_u64);
     let body = Cluster::new().count(3).run::<Worker, (), _>(
         |number| (number,),
@@ -99,6 +129,9 @@ async fn numbers_stream_to_a_cluster_until_it_is_cancelled() -> TestResult {
                         sum += number;
                         assert_eq!(stream.recv().await?, Some(sum));
                         sent.set(sent.get() + 1);
+                        if sent.get() == ENOUGH {
+                            scope.cancel();
+                        }
                     }
                     Ok(())
                 });
@@ -109,7 +142,7 @@ async fn numbers_stream_to_a_cluster_until_it_is_cancelled() -> TestResult {
         },
     );
     assert!(scope.run(body).await?.is_none());
-    assert!(sent.get() > 100, "{}", sent.get());
+    assert!(sent.get() >= ENOUGH, "{}", sent.get());
     assert_eq!(process::descendants(process::own_pid()), before);
     Ok(())
 }

@@ -2,16 +2,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use runner::TestResult;
+use runner::{Case, TestResult};
 use runtime::{
     CallError, CancelScope, Context, ContextState, Error, Never, Nursery, Overrun, Portal,
+    RootConfig, Rung,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use crate::actors::Refused;
+use crate::actors::{Refused, refuse};
+use crate::attempt::root_config;
+use crate::gate::{self, Gate};
 use crate::shape;
 
 runner::marks! { timeout = "30s" }
@@ -121,6 +125,56 @@ impl Peer {
         Ok(count)
     }
 
+    /// Sends back one item each time it is told to go.
+    #[runtime::context]
+    async fn step(&self, cx: Context<(), u32, u32>) -> runtime::Result<()> {
+        let mut stream = cx.started(()).await?.open_stream()?;
+        loop {
+            self.go.notified().await;
+            let Some(item) = stream.recv().await? else { return Ok(()) };
+            stream.send(item).await?;
+        }
+    }
+
+    /// Holds a stream and a child that takes its time to end.
+    #[runtime::context]
+    async fn hold_a_child(
+        &self,
+        cx: Context<(), u32, u32>,
+        gate: PathBuf,
+        ended: PathBuf,
+    ) -> runtime::Result<()> {
+        let cx = cx.started(()).await?;
+        let _stream = cx.open_stream()?;
+        runtime::nursery(async |n| {
+            n.run_in_actor::<end_slowly>("slow", (gate, ended)).await?;
+            std::future::pending().await
+        })
+        .await
+    }
+
+    /// Cancels itself, which takes its time because of a child it has.
+    #[runtime::context]
+    async fn decline_slowly(
+        &self,
+        cx: Context<(), u32, u32>,
+        gate: PathBuf,
+        ended: PathBuf,
+    ) -> runtime::Result<()> {
+        let cx = cx.started(()).await?;
+        runtime::nursery(async |n| {
+            n.run_in_actor::<end_slowly>("slow", (gate, ended)).await?;
+            cx.cancel();
+            std::future::pending().await
+        })
+        .await
+    }
+
+    /// Keeps the whole actor from doing anything until the gate opens.
+    async fn block(&self, gate: PathBuf) {
+        drop(gate::pass_blocking(&gate));
+    }
+
     /// Never opens its stream.
     #[runtime::context]
     async fn ignore(&self, cx: Context<(), u32, u32>) -> runtime::Result<()> {
@@ -147,6 +201,36 @@ impl Peer {
             changed.await;
         }
     }
+}
+
+/// Arrives, waits, and when it is cut, passes the gate before it has ended.
+#[runtime::remote]
+async fn end_slowly(gate: PathBuf, ended: PathBuf) -> runtime::Result<()> {
+    let _slow = SlowEnd { gate: gate.clone(), ended };
+    gate::arrive(&gate).map_err(Error::user)?;
+    std::future::pending().await
+}
+
+struct SlowEnd {
+    gate: PathBuf,
+    ended: PathBuf,
+}
+
+impl Drop for SlowEnd {
+    fn drop(&mut self) {
+        drop(gate::pass_blocking(&self.gate));
+        drop(std::fs::write(&self.ended, "ended"));
+    }
+}
+
+/// A root that forces nobody while a gate is closed.
+fn patient(case: &Case) -> TestResult<RootConfig> {
+    let patience = Duration::from_secs(10);
+    let mut config = root_config(case)?;
+    config.timings.ack = patience;
+    config.timings.soft = patience;
+    config.timings.abandon = patience;
+    Ok(config)
 }
 
 /// Runs `body` beside an actor that ends when the body has.
@@ -642,6 +726,30 @@ async fn a_stream_overruns_if_it_was_opened_so() -> TestResult {
     Ok(())
 }
 
+/// Each item that is received makes room for one, at once.
+#[runner::test]
+async fn room_comes_back_item_by_item_where_an_overrun_is_an_error() -> TestResult {
+    with_peer(async |_, peer| {
+        let opening = peer.step().capacity(4).overrun(Overrun::Error);
+        let opened = opening.open(async |cx| {
+            let mut stream = cx.open_stream()?;
+            for item in 0..4 {
+                stream.send(item).await?;
+            }
+            for item in 4..20 {
+                peer.go().await?;
+                assert_eq!(stream.recv().await?, Some(item - 4));
+                stream.send(item).await?;
+            }
+            cx.cancel().await;
+            Ok(())
+        });
+        opened.await?;
+        Ok(())
+    })
+    .await
+}
+
 #[runner::test]
 async fn a_stream_drops_what_is_too_much_if_it_was_opened_so() -> TestResult {
     for is_cancelled in [false, true] {
@@ -690,6 +798,158 @@ async fn a_context_outlasts_the_task_of_its_peer() -> TestResult {
             opened.await?;
             assert_eq!(peer.running().await?, [0; 0]);
         }
+        Ok(())
+    })
+    .await
+}
+
+/// Nor before all that the task leaves has ended. Until then its stream has not ended either: it was cut.
+#[runner::test]
+fn a_context_outlasts_what_the_task_of_its_peer_leaves(case: Case) -> TestResult {
+    let ended = case.temp_dir()?.join("ended");
+    runtime::block_on_root(patient(&case)?, async {
+        let mut gate = Gate::closed(&case, "gate")?;
+        with_peer(async |_, peer| {
+            let opened = peer.hold_a_child(gate.path(), ended.clone()).open(async |cx| {
+                let mut stream = cx.open_stream()?;
+                gate.arrived(1).await.map_err(Error::user)?;
+                cx.cancel().await;
+                let (told, arrived) = tokio::join!(stream.recv(), async {
+                    let arrived = gate.arrived(1).await;
+                    tokio::task::yield_now().await;
+                    gate.open();
+                    arrived
+                });
+                arrived.map_err(Error::user)?;
+                assert!(matches!(told, Err(Error::Cancelled { .. })), "{told:?}");
+                Ok(())
+            });
+            opened.await?;
+            assert!(ended.exists());
+            Ok(())
+        })
+        .await
+    })?
+}
+
+/// Who wants the end of a task that is already ending by another's wish is told of that one.
+#[runner::test]
+fn the_first_cancel_is_the_one_that_counts(case: Case) -> TestResult {
+    let ended = case.temp_dir()?.join("ended");
+    runtime::block_on_root(patient(&case)?, async {
+        let mut gate = Gate::closed(&case, "gate")?;
+        with_peer(async |_, peer| {
+            let outcome = peer
+                .decline_slowly(gate.path(), ended.clone())
+                .open(async |cx| {
+                    // The child is there; and then it is being ended.
+                    gate.arrived(2).await.map_err(Error::user)?;
+                    cx.cancel().await;
+                    gate.open();
+                    Ok(())
+                })
+                .await;
+            assert_eq!(cancelled(&outcome), Some(("peer", "peer")));
+            Ok(())
+        })
+        .await
+    })?
+}
+
+/// A task that was asked to end, in an actor that does not even hear of it, is given up, and that is said.
+#[runner::test]
+async fn a_task_that_does_not_hear_that_it_is_to_end_is_given_up(case: Case) -> TestResult {
+    let mut gate = Gate::closed(&case, "gate")?;
+    let ack = runtime::current()?.timings().ack;
+    with_peer(async |_, peer| {
+        let (path, blocked) = (gate.path(), peer.clone());
+        let mut blocking = None;
+        let started = Instant::now();
+        let outcome = peer
+            .run(1, Then::Wait)
+            .open(async |cx| {
+                let block = async move { blocked.block(path).await };
+                blocking = Some(tokio::task::spawn_local(block));
+                gate.arrived(1).await.map_err(Error::user)?;
+                cx.cancel().await;
+                assert!(started.elapsed() >= ack, "it has not heard of it");
+                Ok(())
+            })
+            .await;
+        match outcome {
+            Err(CallError::Failed(Error::Unresponsive { actor, rung, after })) => {
+                assert_eq!((&actor, rung, after), (peer.id(), Rung::Request, ack));
+            }
+            other => panic!("{other:?}"),
+        }
+        gate.open();
+        if let Some(blocking) = blocking {
+            blocking.await.map_err(Error::user)??;
+        }
+        // It goes on, and the task has ended after all.
+        peer.outlive(1).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Two failures that have nothing to do with each other are two.
+#[runner::test]
+async fn a_body_and_a_task_that_both_fail_are_both_told() -> TestResult {
+    with_peer(async |_, peer| {
+        let outcome: Result<(), _> = peer
+            .run(1, Then::Fail)
+            .open(async |cx| {
+                while cx.state() != ContextState::Errored {
+                    tokio::task::yield_now().await;
+                }
+                Err(Error::user(Refused(3)))
+            })
+            .await;
+        let error = Error::from(outcome.expect_err("both fail"));
+        assert_eq!(shape::of(&error), "(refused-3 peer:refused)");
+        Ok(())
+    })
+    .await
+}
+
+/// Who waits for the value sends no more: a task that reads to the end comes to it, also while the stream is held.
+#[runner::test]
+async fn the_wait_for_the_value_ends_what_is_sent() -> TestResult {
+    with_peer(async |_, peer| {
+        let opened = peer.take().open(async |cx| {
+            let stream = cx.open_stream()?;
+            for item in 0..3 {
+                stream.send(item).await?;
+            }
+            peer.go().await?;
+            let taken = cx.result().await?;
+            let late = stream.send(3).await;
+            assert!(matches!(late, Err(Error::StreamEnded { .. })), "{late:?}");
+            Ok(taken)
+        });
+        assert_eq!(opened.await?, [0, 1, 2]);
+        Ok(())
+    })
+    .await
+}
+
+/// A body that is cut may leave what has failed: that is not hidden by the cancel.
+#[runner::test]
+async fn what_failed_in_a_body_that_is_cut_is_told() -> TestResult {
+    with_peer(async |_, peer| {
+        let outcome = peer
+            .run(1, Then::Wait)
+            .open(async |_| -> runtime::Result<()> {
+                let kept = Nursery::open()?;
+                let one = kept.run_in_actor::<refuse>("one", (4,)).await?;
+                assert!(one.result().await.is_err());
+                peer.cancel().await?;
+                std::future::pending().await
+            })
+            .await;
+        let error = Error::from(outcome.expect_err("one failed"));
+        assert_eq!(shape::of(&error), "one:refused-4");
         Ok(())
     })
     .await

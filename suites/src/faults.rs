@@ -21,7 +21,7 @@ use crate::shape;
 runner::marks! { timeout = "20s", needs("process") }
 
 /// The runtime promises half a second; a loaded machine gets more.
-const SOON: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_secs(5);
 
 /// How an actor is made to die.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -436,7 +436,7 @@ async fn a_channel_breaks(how_it_breaks: Break, at: u32, is_closed_before: bool)
     })
     .await;
     let took = started.get().elapsed();
-    assert!(took < 2 * SOON, "{subject}: took {took:?}");
+    assert!(took < SOON, "{subject}: took {took:?}");
     let error = outcome.expect_err("the channel broke");
     let is_loss = |leaf: &Error| match leaf {
         Error::ChannelLost { actor, .. }

@@ -20,7 +20,7 @@ use crate::shape;
 runner::marks! { timeout = "20s" }
 
 /// The runtime promises half a second; a loaded machine gets more.
-const SOON: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_secs(5);
 
 #[runtime::remote]
 async fn own_name() -> runtime::Result<String> {
@@ -51,6 +51,55 @@ async fn tick(cx: Context<String, u32, u32>) -> runtime::Result<()> {
     for number in 0.. {
         stream.send(number).await?;
     }
+    Ok(())
+}
+
+/// What is not one's own child can be asked to end, a parent not even that.
+#[runtime::remote]
+async fn end_the_parent() -> runtime::Result<()> {
+    let parent = current()?.parent_portal().ok_or(Error::message("no parent"))?;
+    for outcome in [parent.cancel().await, parent.kill().await] {
+        if !matches!(outcome, Err(Error::NotExposed { .. })) {
+            return Err(Error::message(format!("{outcome:?}")));
+        }
+    }
+    Ok(())
+}
+
+#[runner::test]
+async fn a_parent_is_not_ended_by_its_child() -> TestResult {
+    runtime::nursery(async |n| {
+        n.run_in_actor::<end_the_parent>("child", ()).await?.await?;
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}
+
+/// Nor is a root by anybody who was introduced to it.
+#[runner::test]
+async fn a_root_is_not_ended_by_whom_it_is_introduced_to() -> TestResult {
+    #[runtime::remote]
+    async fn end_it(root: Portal) -> runtime::Result<()> {
+        match root.cancel().await {
+            Err(Error::NotExposed { .. }) => Ok(()),
+            other => Err(Error::message(format!("{other:?}"))),
+        }
+    }
+    #[runtime::remote]
+    async fn have_it_ended(root: Portal) -> runtime::Result<()> {
+        runtime::nursery(async |n| {
+            n.run_in_actor::<end_it>("grandchild", (root,)).await?.await?;
+            Ok(())
+        })
+        .await
+    }
+    let own = current()?.portal()?;
+    runtime::nursery(async |n| {
+        n.run_in_actor::<have_it_ended>("child", (own,)).await?.await?;
+        Ok(())
+    })
+    .await?;
     Ok(())
 }
 
@@ -310,6 +359,30 @@ async fn everybody_is_told_which_sibling_cancelled_the_peer() -> TestResult {
 }
 
 /// While it is being told of the cancel something goes wrong here: that is what comes out.
+/// A call, too: that it was a cancel, and whose, and no death.
+#[runner::test]
+async fn a_call_to_a_peer_that_is_cancelled_says_by_whom(case: Case) -> TestResult {
+    #[runtime::remote]
+    async fn wait_in(other: Portal, gate: PathBuf) -> runtime::Result<Outcome> {
+        Ok(Outcome::of(other.call::<stay>((gate,)).await))
+    }
+    let mut gate = Gate::closed(&case, "gate")?;
+    runtime::nursery(async |n| {
+        let peer = named(n, "peer").await?;
+        let waiting = n.actor("waiting").expose::<wait_in>().await?;
+        let call = waiting.call::<wait_in>((peer.clone(), gate.path()));
+        let (outcome, ended) = tokio::join!(call, async {
+            gate.arrived(1).await.map_err(Error::user)?;
+            peer.cancel().await
+        });
+        ended?;
+        assert_eq!(outcome?, Outcome::Cancelled("peer".to_owned(), "root".to_owned()));
+        waiting.cancel().await
+    })
+    .await?;
+    Ok(())
+}
+
 #[runner::test]
 async fn an_error_while_a_peer_is_being_cancelled_wins() -> TestResult {
     runtime::nursery(async |n| {

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use runner::{Case, TestResult};
-use runtime::{Error, Nursery, Portal, block_on_root};
+use runtime::spawn::Capability;
+use runtime::{Error, Nursery, Portal, Rung, block_on_root};
 use tokio::sync::Notify;
 
 use crate::actors::{pid, release_stuck, stay, stick};
-use crate::attempt::root_config;
+use crate::attempt::{backend, root_config};
 use crate::gate::Gate;
 use crate::process::{self, Process};
 
@@ -18,6 +19,9 @@ runner::marks! { timeout = "20s" }
 
 /// A healthy tree ends in a small part of this. The soft wait alone would be 1.6 s.
 const HEALTHY: Duration = Duration::from_millis(1500);
+
+/// Less than the three seconds that a thread is given which is only asked.
+const LONGER: Duration = Duration::from_secs(2);
 
 fn interrupt_this_process() -> runtime::Result<()> {
     Process::open(std::process::id()).and_then(|own| own.send(Signal::SIGINT)).map_err(Error::user)
@@ -150,12 +154,12 @@ impl Drop for Again {
 #[runner::test]
 fn a_second_interrupt_asks_nobody(case: Case) -> TestResult {
     let before = process::descendants(process::own_pid());
-    let started = Cell::new(None);
+    let (started, stuck) = (Cell::new(None), Cell::new(None));
     let outcome = block_on_root(root_config(&case)?, async {
         let mut gate = Gate::closed(&case, "gate").map_err(Error::user)?;
         runtime::nursery(async |n| {
             let _again = Again;
-            n.run_in_actor::<stick>("stuck", (gate.path(),)).await?;
+            stuck.set(Some(n.run_in_actor::<stick>("stuck", (gate.path(),)).await?));
             gate.arrived(1).await.map_err(Error::user)?;
             started.set(Some(Instant::now()));
             interrupt_this_process()?;
@@ -166,8 +170,13 @@ fn a_second_interrupt_asks_nobody(case: Case) -> TestResult {
     let took = started.take().map(|started| started.elapsed());
     release_stuck();
     assert!(matches!(outcome, Err(Error::Interrupted)), "{outcome:?}");
-    // The acknowledgement alone would be waited for half a second.
-    assert!(took.is_some_and(|took| took < Duration::from_millis(450)), "took {took:?}");
+    // Nothing was waited for: no SIGTERM, and no thread's whole time to end.
+    let teardown = stuck.take().and_then(|stuck| stuck.teardown()).ok_or("it has not ended")?;
+    let rungs: Vec<Rung> = teardown.rungs.iter().map(|taken| taken.rung).collect();
+    let is_killable = backend(&case)?.capabilities().has(Capability::Killable);
+    let last = if is_killable { Rung::Kill } else { Rung::Abandon };
+    assert!([&[last][..], &[Rung::Request, last]].contains(&rungs.as_slice()), "{rungs:?}");
+    assert!(took.is_some_and(|took| took < LONGER), "took {took:?}");
     assert_eq!(process::descendants(process::own_pid()), before);
     Ok(())
 }

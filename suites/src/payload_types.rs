@@ -3,7 +3,9 @@
 //! Within one program the compiler sees to it. Two programs that were built from other sources can
 //! still disagree; here one of them is a declaration by hand.
 
-use runner::TestResult;
+use std::path::PathBuf;
+
+use runner::{Case, TestResult};
 use runtime::{CallError, Context, ContextFunction, Error, Nursery, Portal, Remote};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
@@ -117,6 +119,50 @@ async fn a_function_of_other_types_is_refused_at_once() -> TestResult {
     .await
 }
 
+/// Twice as much.
+#[runtime::remote]
+async fn double(number: u32) -> u32 {
+    2 * number
+}
+
+/// [`double`] as other programs know it.
+macro_rules! mistake {
+    ($name:ident: takes $args:ty, returns $output:ty) => {
+        struct $name;
+
+        impl Remote for $name {
+            const NAME: &'static str = <double as Remote>::NAME;
+            type Args = $args;
+            type Output = $output;
+            type Error = <double as Remote>::Error;
+        }
+    };
+}
+
+mistake!(AsItIsCalled: takes (u32,), returns u32);
+mistake!(OtherArguments: takes (u64,), returns u32);
+mistake!(OtherReturn: takes (u32,), returns u64);
+
+/// The bytes of a small number are the same, whatever its type: only the names tell.
+#[runner::test]
+async fn a_call_of_other_types_is_refused() -> TestResult {
+    runtime::nursery(async |n| {
+        let actor = n.actor("actor").expose::<double>().await?;
+        assert_eq!(actor.invoke::<AsItIsCalled>((4,)).await?, 8);
+        let told = [
+            actor.invoke::<OtherArguments>((4,)).await.map(u64::from).map_err(Error::from),
+            actor.invoke::<OtherReturn>((4,)).await.map_err(Error::from),
+        ];
+        for told in told {
+            assert!(matches!(told, Err(Error::WrongType { .. })), "{told:?}");
+        }
+        assert_eq!(actor.call::<double>((4,)).await?, 8);
+        actor.cancel().await
+    })
+    .await?;
+    Ok(())
+}
+
 /// A value that is refused by its own type, on one of the two sides.
 #[derive(Debug, PartialEq)]
 struct Fickle(Refuses);
@@ -197,6 +243,40 @@ async fn a_value_that_refuses_is_an_error_where_it_does() -> TestResult {
             }
             let whole = open(&actor, (Never, Never, Never)).await?;
             assert_eq!(whole, (Some(Fickle(Never)), Fickle(Never)));
+        }
+        actor.cancel().await
+    })
+    .await?;
+    Ok(())
+}
+
+/// Starts with what cannot be received, and says in a file when it has ended.
+#[runtime::context]
+async fn start_fickly(cx: Context<Fickle>, ended: PathBuf) -> runtime::Result<()> {
+    let _ended = Ended(ended);
+    let _cx = cx.started(Fickle(Refuses::ToBeReceived)).await?;
+    std::future::pending().await
+}
+
+struct Ended(PathBuf);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        drop(std::fs::write(&self.0, "ended"));
+    }
+}
+
+/// An opener that cannot go on ends what it has opened, and returns after that.
+#[runner::test]
+#[needs("process")]
+async fn a_start_that_is_refused_ends_the_function(case: Case) -> TestResult {
+    let ended = case.temp_dir()?.join("ended");
+    runtime::nursery(async |n| {
+        let actor = n.actor("actor").expose::<start_fickly>().await?;
+        let opening = actor.context::<start_fickly>((ended.clone(),));
+        match opening.open(async |_| -> runtime::Result<()> { panic!("it started") }).await {
+            Err(CallError::Failed(Error::WrongType { .. })) => assert!(ended.exists()),
+            other => panic!("{other:?}"),
         }
         actor.cancel().await
     })

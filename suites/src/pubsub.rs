@@ -199,3 +199,66 @@ async fn a_producer_that_fails_fails_every_subscription() -> TestResult {
     .await?;
     Ok(())
 }
+
+/// Tells the one that is left when the other has gone.
+#[runtime::stream]
+async fn tell_who_is_left(out: Sender<(String, u64)>, topic: String) -> runtime::Result<()> {
+    publish("left", [topic], out, async |publisher: Publisher<u64>| {
+        for count in [2, 1] {
+            while publisher.topics().len() != count {
+                publisher.wait_changed().await;
+            }
+        }
+        for topic in publisher.topics() {
+            assert_eq!(publisher.publish(&topic, 1).await?, 1);
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[runner::test]
+async fn a_producer_hears_who_comes_and_who_goes() -> TestResult {
+    runtime::nursery(async |n| {
+        let publisher = n.actor("publisher").expose::<tell_who_is_left>().await?;
+        let mut stays = publisher.stream::<tell_who_is_left>(("stays".to_owned(),)).await?;
+        let goes = publisher.stream::<tell_who_is_left>(("goes".to_owned(),)).await?;
+        goes.cancel().await?;
+        assert_eq!(stays.recv().await?, Some(("stays".to_owned(), 1)));
+        assert_eq!(stays.recv().await?, None);
+        publisher.cancel().await
+    })
+    .await?;
+    Ok(())
+}
+
+/// Subscribes, leaves, and subscribes again before the first producer has ended.
+#[runtime::stream]
+async fn come_back(out: Sender<(String, u64)>) -> runtime::Result<()> {
+    {
+        let endless = async |_: Publisher<u64>| std::future::pending().await;
+        let first = publish("again", ["a".to_owned()], out.clone(), endless);
+        tokio::select! {
+            biased;
+            ended = first => return ended,
+            () = std::future::ready(()) => {}
+        }
+    }
+    publish("again", ["a".to_owned()], out, async |publisher: Publisher<u64>| {
+        publisher.publish("a", 7).await.map(drop)
+    })
+    .await
+}
+
+#[runner::test]
+async fn who_comes_after_the_last_has_gone_has_a_producer_of_their_own() -> TestResult {
+    runtime::nursery(async |n| {
+        let publisher = n.actor("publisher").expose::<come_back>().await?;
+        let mut items = publisher.stream::<come_back>(()).await?;
+        assert_eq!(items.recv().await?, Some(("a".to_owned(), 7)));
+        assert_eq!(items.recv().await?, None);
+        publisher.cancel().await
+    })
+    .await?;
+    Ok(())
+}

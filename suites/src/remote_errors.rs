@@ -164,7 +164,9 @@ async fn a_group_crosses_with_its_members_as_values() -> TestResult {
     };
     assert_eq!(one.source_actor().name, "one");
     assert_eq!(one.downcast::<Refused>(), Some(Refused(1)));
+    assert_eq!(path(one), ["level-1", "level-2"]);
     assert_eq!(other.source_actor().name, "other");
+    assert_eq!(path(other), ["level-1", "level-2"]);
     assert!(other.is_panic());
     assert!(other.location().is_some());
     Ok(())

@@ -4,11 +4,14 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use runner::TestResult;
-use runtime::{CancelScope, Context, Error, Lease, Provide, gather_contexts, maybe_open_context};
+use runtime::{
+    CallError, CancelScope, Context, Error, Lease, Provide, gather_contexts, maybe_open_context,
+};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::actors::Refused;
+use crate::actors::{Refused, refuse};
 use crate::shape;
 
 runner::marks! { timeout = "30s" }
@@ -19,6 +22,7 @@ struct Log {
     opened: Cell<u32>,
     closed: Cell<u32>,
     opening: Notify,
+    closing: Notify,
     go_on: Notify,
 }
 
@@ -150,7 +154,7 @@ async fn a_nursery_that_fails_waits_for_the_close_of_what_its_body_used() -> Tes
     let log = Rc::new(Log::default());
     let outcome: runtime::Result<()> = runtime::nursery(async |n| {
         use_it(&log, "key", async |_| {
-            n.run_in_actor::<crate::actors::refuse>("one", (1,)).await?;
+            n.run_in_actor::<refuse>("one", (1,)).await?;
             std::future::pending().await
         })
         .await
@@ -235,7 +239,8 @@ async fn what_cannot_be_opened_fails_all_who_wait() -> TestResult {
             let open = async move |_: Provide<u32>| {
                 log.opening.notify_one();
                 log.go_on.notified().await;
-                Err(Error::message("no such thing"))
+                runtime::nursery(async |n| Ok(n.run_in_actor::<refuse>("one", (7,)).await?.await?))
+                    .await
             };
             maybe_open_context("key", open, async |_| Ok(())).await
         });
@@ -243,8 +248,9 @@ async fn what_cannot_be_opened_fails_all_who_wait() -> TestResult {
     log.opening.notified().await;
     log.go_on.notify_one();
     while let Some(outcome) = users.join_next().await {
-        let told = outcome?.expect_err("it fails").to_string();
-        assert!(told.contains("no such thing"), "{told}");
+        // Whoever is told, it is the same value from the same place.
+        let Err(Error::Remote(told)) = outcome? else { panic!("it was opened") };
+        assert_eq!((told.source_actor().name.as_str(), told.downcast()), ("one", Some(Refused(7))));
     }
     // It was not kept.
     use_it(&log, "key", async |_| Ok(())).await?;
@@ -334,5 +340,220 @@ async fn contexts_are_gathered_in_order() -> TestResult {
         Ok(())
     })
     .await?;
+    Ok(())
+}
+
+/// How a gathered context goes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Goes {
+    On,
+    /// It fails before it has started.
+    Nowhere,
+    /// It fails when all have started.
+    Wrong,
+}
+
+/// Knows how many contexts have begun, and how many are there.
+#[derive(Default)]
+struct Meeting {
+    begun: Cell<u32>,
+    present: Cell<u32>,
+    changed: Notify,
+}
+
+/// One that is there, for as long as this lives.
+struct Present<'m>(&'m Meeting);
+
+impl<'m> Present<'m> {
+    fn enter(meeting: &'m Meeting) -> Present<'m> {
+        meeting.begun.set(meeting.begun.get() + 1);
+        meeting.present.set(meeting.present.get() + 1);
+        meeting.changed.notify_waiters();
+        Present(meeting)
+    }
+}
+
+impl Drop for Present<'_> {
+    fn drop(&mut self) {
+        self.0.present.set(self.0.present.get() - 1);
+    }
+}
+
+#[runtime::actor]
+impl Meeting {
+    /// Starts when so many have begun.
+    #[runtime::context]
+    async fn attend(&self, cx: Context<u32>, of: u32, goes: Goes) -> Result<(), Refused> {
+        let _present = Present::enter(self);
+        while self.begun.get() < of {
+            self.changed.notified().await;
+        }
+        if goes == Goes::Nowhere {
+            return Err(Refused(of));
+        }
+        let _cx = cx.started(of).await.map_err(|_| Refused(100))?;
+        match goes {
+            Goes::On => std::future::pending().await,
+            Goes::Nowhere | Goes::Wrong => Err(Refused(of)),
+        }
+    }
+
+    async fn present(&self) -> u32 {
+        self.present.get()
+    }
+}
+
+/// Gathers three contexts, each of which waits for the others to begin; the second goes as told.
+async fn meet(second: Goes, has_body: bool) -> TestResult {
+    runtime::nursery(async |n| {
+        let meeting = n.start::<Meeting>("meeting").await?;
+        let openings = [Goes::On, second, Goes::On].map(|goes| meeting.attend(3, goes));
+        let outcome = gather_contexts(openings, async |opened| {
+            assert_eq!(opened.iter().map(|cx| *cx.first()).collect::<Vec<_>>(), [3, 3, 3]);
+            if has_body {
+                std::future::pending::<()>().await;
+            }
+            if second == Goes::On {
+                for cx in &opened {
+                    cx.cancel().await;
+                }
+            }
+            Ok(())
+        })
+        .await;
+        match (second, outcome) {
+            (Goes::On, Ok(())) => {}
+            (Goes::Nowhere | Goes::Wrong, Err(CallError::Returned(Refused(3), _))) => {}
+            (_, other) => panic!("{second:?}, {has_body}: {other:?}"),
+        }
+        assert_eq!(meeting.present().await?, 0);
+        meeting.cancel().await
+    })
+    .await?;
+    Ok(())
+}
+
+/// They are begun side by side: each may wait for another.
+#[runner::test]
+async fn contexts_that_are_gathered_begin_together() -> TestResult {
+    meet(Goes::On, false).await
+}
+
+#[runner::test]
+async fn a_gathered_context_that_cannot_start_ends_the_others() -> TestResult {
+    meet(Goes::Nowhere, false).await
+}
+
+/// Whether the body still runs or has ended well.
+#[runner::test]
+async fn a_gathered_context_that_fails_ends_the_others() -> TestResult {
+    meet(Goes::Wrong, true).await?;
+    meet(Goes::Wrong, false).await
+}
+
+/// Opens and closes when it is told to.
+async fn provide_slowly(log: Rc<Log>, provide: Provide<u32>) -> runtime::Result<()> {
+    log.opened.set(log.opened.get() + 1);
+    log.opening.notify_one();
+    log.go_on.notified().await;
+    provide.until_unused(log.opened.get()).await;
+    log.closing.notify_one();
+    log.go_on.notified().await;
+    log.closed.set(log.closed.get() + 1);
+    Ok(())
+}
+
+async fn use_slowly<T>(
+    log: &Rc<Log>,
+    body: impl AsyncFnOnce(Lease<u32>) -> runtime::Result<T>,
+) -> runtime::Result<T> {
+    let log = Rc::clone(log);
+    let open = async move |provide| provide_slowly(log, provide).await;
+    maybe_open_context("slow", open, body).await
+}
+
+/// Who comes when it is closing already waits for that, and has it opened anew.
+#[runner::test]
+async fn who_comes_in_the_midst_of_the_close_has_the_next_generation() -> TestResult {
+    let log = Rc::new(Log::default());
+    let visit = async || use_slowly(&log, async |lease| Ok((*lease, lease.was_cached()))).await;
+    let late = async {
+        log.closing.notified().await;
+        visit().await
+    };
+    let (first, second, ()) = tokio::join!(visit(), late, async {
+        log.opening.notified().await;
+        log.go_on.notify_one();
+        // The second has come by now, and the first is still being closed.
+        for _ in 0..5 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(log.counts(), (1, 0));
+        log.go_on.notify_one();
+        log.opening.notified().await;
+        assert_eq!(log.counts(), (2, 1));
+        log.go_on.notify_one();
+        log.closing.notified().await;
+        log.go_on.notify_one();
+    });
+    assert_eq!((first?, second?), ((1, false), (2, false)));
+    assert_eq!(log.counts(), (2, 2));
+    Ok(())
+}
+
+/// Who leaves while it is being opened takes it from nobody.
+#[runner::test]
+async fn an_opening_goes_on_for_those_who_still_wait() -> TestResult {
+    let log = Rc::new(Log::default());
+    let mut first = Box::pin(use_slowly(&log, async |lease| Ok(*lease)));
+    let mut second = Box::pin(use_slowly(&log, async |lease| Ok(*lease)));
+    tokio::select! {
+        biased;
+        ended = &mut first => panic!("{ended:?}: it is not open"),
+        ended = &mut second => panic!("{ended:?}: it is not open"),
+        () = log.opening.notified() => {}
+    }
+    drop(first);
+    log.go_on.notify_one();
+    let (second, ()) = tokio::join!(second, async {
+        log.closing.notified().await;
+        log.go_on.notify_one();
+    });
+    assert_eq!((second?, log.counts()), (1, (1, 1)));
+    Ok(())
+}
+
+/// When nobody waits for it any more, it is not opened to the end.
+#[runner::test]
+async fn an_opening_that_nobody_waits_for_is_cut() -> TestResult {
+    let log = Rc::new(Log::default());
+    let scope = CancelScope::new();
+    let using = scope.run(use_slowly(&log, async |lease| Ok(*lease)));
+    let (outcome, ()) = tokio::join!(using, async {
+        log.opening.notified().await;
+        scope.cancel();
+    });
+    assert!(outcome?.is_none());
+    assert_eq!(Rc::strong_count(&log), 1, "what opened it is gone");
+    assert_eq!(log.counts(), (1, 0));
+    Ok(())
+}
+
+/// A last user that waits for the close, and is cancelled there, leaves that to its scope.
+#[runner::test]
+async fn a_last_user_that_is_cancelled_in_the_close_waits_all_the_same() -> TestResult {
+    let log = Rc::new(Log::default());
+    let scope = CancelScope::new();
+    let using = scope.run(use_slowly(&log, async |lease| Ok(*lease)));
+    let (outcome, ()) = tokio::join!(using, async {
+        log.opening.notified().await;
+        log.go_on.notify_one();
+        log.closing.notified().await;
+        scope.cancel();
+        tokio::task::yield_now().await;
+        log.go_on.notify_one();
+    });
+    assert!(outcome?.is_none());
+    assert_eq!(log.counts(), (1, 1));
     Ok(())
 }

@@ -43,6 +43,20 @@ async fn a_second_root_in_a_child_is_refused_and_said_so() -> TestResult {
     Ok(())
 }
 
+/// A process has one, whatever thread the other is on.
+#[runner::test]
+async fn a_second_root_beside_a_root_is_refused() -> TestResult {
+    let own = runtime::current()?.id().clone();
+    let beside = std::thread::Builder::new()
+        .name("beside".to_owned())
+        .spawn(|| runtime::block_on_root(RootConfig::default(), async {}))?;
+    match beside.join().expect("it panics for nothing") {
+        Err(Error::SecondRoot(inside)) => assert_eq!(inside, own),
+        other => panic!("{other:?}"),
+    }
+    Ok(())
+}
+
 #[runner::test]
 async fn a_late_init_is_refused() {
     // The harness has called it, and there are threads by now: either reason will do.

@@ -12,7 +12,7 @@ use runner::{Case, TestResult};
 use serde::{Deserialize, Serialize};
 
 use crate::actors::{Refused, pid};
-use crate::attempt::root_config;
+use crate::attempt::{self, root_config};
 use crate::gate::{self, Gate};
 use crate::process::{self, Process};
 use crate::shape;
@@ -218,6 +218,34 @@ async fn who_is_killed_releases_nothing_and_is_told_of(case: Case) -> TestResult
     assert_eq!(shape::of(&error), "holder†signal 9 (SIGKILL)");
     let said = std::fs::read_to_string(&notes).unwrap_or_default();
     assert!(said.lines().all(|word| word == "child"), "{said}");
+    Ok(())
+}
+
+/// Whom the program's hook was called for, as the constructor of an actor finds it.
+struct Hooked(Option<String>);
+
+#[::runtime::actor]
+impl Hooked {
+    async fn new() -> Hooked {
+        Hooked(attempt::labelled())
+    }
+
+    async fn called_for(&self) -> Option<String> {
+        self.0.clone()
+    }
+}
+
+/// In a fresh image, in a fork and on a thread.
+#[runner::test]
+async fn the_hook_of_the_program_runs_in_each_actor_before_its_code() -> TestResult {
+    rt::nursery(async |n| {
+        let (one, other) = (n.start::<Hooked>("one").await?, n.start::<Hooked>("other").await?);
+        assert_eq!(one.called_for().await?.as_deref(), Some("one"));
+        assert_eq!(other.called_for().await?.as_deref(), Some("other"));
+        n.cancel().await;
+        Ok(())
+    })
+    .await?;
     Ok(())
 }
 

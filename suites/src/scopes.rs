@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use runner::{Case, TestResult};
 use runtime::{
-    CallError, CancelScope, Error, Nursery, Portal, Rung, fail_after, move_on_after, shield, spawn,
+    CallError, CancelScope, Context, Error, Nursery, Portal, Rung, fail_after, move_on_after,
+    shield, spawn,
 };
 use tokio::sync::oneshot;
 
@@ -194,6 +195,88 @@ async fn a_shield_ends_with_its_limit_and_says_so(case: Case) -> TestResult {
         Some(Error::DeadlinePassed { after }) => assert_eq!(after, LIMIT),
         other => panic!("{other:?}"),
     }
+    Ok(())
+}
+
+/// Nobody has to cancel anything for that.
+#[runner::test]
+async fn a_shield_that_nobody_cancels_ends_with_its_limit_too() -> TestResult {
+    const LIMIT: Duration = Duration::from_millis(5);
+    match shield(LIMIT, std::future::pending::<()>()).await {
+        Err(Error::DeadlinePassed { after }) => assert_eq!(after, LIMIT),
+        other => panic!("{other:?}"),
+    }
+    Ok(())
+}
+
+/// Passes a gate in a shield, and fails with what it finds behind it.
+#[runtime::context]
+async fn fail_behind_a_shield(cx: Context<()>, gate: PathBuf) -> Result<(), Refused> {
+    let _cx = cx.started(()).await.map_err(|_| Refused(100))?;
+    let passed = shield(LONG, async move { gate::pass(&gate).await }).await;
+    passed.map_err(|_| Refused(101))?.map_err(|_| Refused(102))?;
+    Err(Refused(5))
+}
+
+/// A cancel cuts what waits for shielded work after that work, and so does not hide what comes of it.
+#[runner::test]
+async fn what_waits_for_a_shield_sees_its_end_before_it_is_cut(case: Case) -> TestResult {
+    let mut gate = Gate::closed(&case, "gate")?;
+    runtime::nursery(async |n| {
+        let actor = n.actor("actor").expose::<fail_behind_a_shield>().await?;
+        let opening = actor.context::<fail_behind_a_shield>((gate.path(),));
+        let outcome = opening.open(async |cx| {
+            gate.arrived(1).await.map_err(Error::user)?;
+            cx.cancel().await;
+            gate.open();
+            Ok(())
+        });
+        match outcome.await {
+            Err(CallError::Returned(Refused(5), _)) => {}
+            other => panic!("{other:?}"),
+        }
+        actor.cancel().await
+    })
+    .await?;
+    Ok(())
+}
+
+/// Passes a gate in a shield, and says so in a file.
+#[runtime::context]
+async fn finish_in_a_shield(cx: Context<()>, gate: PathBuf, done: PathBuf) -> runtime::Result<()> {
+    let _cx = cx.started(()).await?;
+    shield(LONG, async move {
+        drop(gate::pass(&gate).await);
+        drop(std::fs::write(done, "done"));
+    })
+    .await
+}
+
+/// Whoever is cut leaves the task of its context behind; the scope that cut it waits for that.
+#[runner::test]
+async fn a_scope_waits_for_the_task_of_a_context_that_it_cut(case: Case) -> TestResult {
+    let mut gate = Gate::closed(&case, "gate")?;
+    let done = case.temp_dir()?.join("done");
+    runtime::nursery(async |n| {
+        let actor = n.actor("actor").expose::<finish_in_a_shield>().await?;
+        let arguments = (gate.path(), done.clone());
+        let opened = actor
+            .context::<finish_in_a_shield>(arguments)
+            .open(async |_| std::future::pending::<runtime::Result<()>>().await);
+        let scope = CancelScope::new();
+        let is_done = async { scope.run(opened).await.map(|cut| (cut.is_none(), done.exists())) };
+        let (cut, arrived) = tokio::join!(is_done, async {
+            let arrived = gate.arrived(1).await;
+            scope.cancel();
+            tokio::task::yield_now().await;
+            gate.open();
+            arrived
+        });
+        arrived.map_err(Error::user)?;
+        assert_eq!(cut?, (true, true));
+        actor.cancel().await
+    })
+    .await?;
     Ok(())
 }
 

@@ -22,6 +22,7 @@ use runtime::{
 };
 
 use crate::actors::{Refused, refuse};
+use crate::attempt::root_config;
 use crate::gate::{self, Gate};
 use crate::process::{self, Process};
 use crate::shape;
@@ -91,6 +92,10 @@ fn three_workers(strategy: Strategy, notes: &Path) -> Supervisor {
 async fn life_of(pool: &Supervised, name: &str) -> runtime::Result<u64> {
     let (life, ..) = pool.portal::<Worker>(name)?.work().await?;
     Ok(life)
+}
+
+fn presence(pool: &Supervised, name: &str) -> Option<Presence> {
+    pool.children().into_iter().find(|child| child.name == name).map(|child| child.presence)
 }
 
 /// After the second of three was ended: who lives again, and in which order all of that went.
@@ -265,6 +270,27 @@ async fn beyond_its_limit_a_supervisor_fails_its_nursery(case: Case) -> TestResu
     Ok(())
 }
 
+/// What is further back than the limit's time does not count.
+#[runner::test]
+async fn deaths_that_are_far_apart_are_not_too_many(case: Case) -> TestResult {
+    const LIMIT: Restarts = Restarts { at_most: 1, within: Duration::from_millis(1) };
+    let notes = case.temp_dir()?.join("notes");
+    runtime::nursery(async |n| {
+        let pool = Supervisor::new(Strategy::OneForOne).limit(LIMIT).child(worker("w", &notes));
+        let pool = n.supervise(pool).await?;
+        for life in 0..5 {
+            assert_eq!(life_of(&pool, "w").await?, life);
+            tokio::time::sleep(2 * LIMIT.within).await;
+            pool.portal::<Worker>("w")?.cancel().await?;
+        }
+        assert_eq!(life_of(&pool, "w").await?, 5);
+        pool.shutdown().await;
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}
+
 #[runner::test]
 async fn a_transient_child_lives_again_only_if_it_failed(case: Case) -> TestResult {
     #[runtime::remote]
@@ -287,6 +313,77 @@ async fn a_transient_child_lives_again_only_if_it_failed(case: Case) -> TestResu
     })
     .await?;
     assert_eq!(noted(&notes), ["+sibling", "-sibling"]);
+    Ok(())
+}
+
+/// Ends well when the gate opens.
+#[runtime::remote]
+async fn leave_at(gate: PathBuf) -> runtime::Result<()> {
+    gate::pass(&gate).await.map_err(Error::user)
+}
+
+/// The last of those that matter, and not the first.
+#[runner::test]
+async fn a_supervisor_ends_with_the_last_of_its_significant_children(case: Case) -> TestResult {
+    let notes = case.temp_dir()?.join("notes");
+    let (mut first, mut last) = (Gate::closed(&case, "first")?, Gate::closed(&case, "last")?);
+    runtime::nursery(async |n| {
+        let significant = |name: &str, gate: &Gate| {
+            let path = gate.path();
+            let spec = ChildSpec::run::<leave_at>(name, move |_| (path.clone(),));
+            spec.restart(Restart::Transient).significant()
+        };
+        let pool = Supervisor::new(Strategy::OneForOne)
+            .auto_shutdown(AutoShutdown::AllSignificant)
+            .child(worker("other", &notes))
+            .child(significant("first", &first))
+            .child(significant("last", &last));
+        let pool = n.supervise(pool).await?;
+        first.arrived(1).await.map_err(Error::user)?;
+        last.arrived(1).await.map_err(Error::user)?;
+        first.open();
+        while presence(&pool, "first") != Some(Presence::Over) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(life_of(&pool, "other").await?, 0);
+        last.open();
+        pool.wait_ended().await;
+        Ok(())
+    })
+    .await?;
+    assert_eq!(noted(&notes), ["+other", "-other"]);
+    Ok(())
+}
+
+/// Cannot be made.
+struct Stillborn;
+
+#[runtime::actor]
+impl Stillborn {
+    async fn new() -> Result<Stillborn, Refused> {
+        Err(Refused(1))
+    }
+}
+
+/// A supervisor one of whose children cannot be started is none: the error is the starter's.
+#[runner::test]
+async fn a_supervisor_that_cannot_begin_leaves_nobody(case: Case) -> TestResult {
+    let notes = case.temp_dir()?.join("notes");
+    let before = process::descendants(process::own_pid());
+    runtime::nursery(async |n| {
+        let pool = Supervisor::new(Strategy::OneForOne)
+            .child(worker("first", &notes))
+            .child(ChildSpec::of::<Stillborn>("second", |_| ()))
+            .child(worker("third", &notes));
+        match n.supervise(pool).await {
+            Err(Error::SpawnFailed(failure)) => assert_eq!(failure.actor.name, "second"),
+            other => panic!("{:?}", other.map(drop)),
+        }
+        assert_eq!(noted(&notes), ["+first", "-first"]);
+        assert_eq!(process::descendants(process::own_pid()), before);
+        Ok(())
+    })
+    .await?;
     Ok(())
 }
 
@@ -488,6 +585,85 @@ async fn a_portal_that_was_sent_on_names_the_life_it_had(case: Case) -> TestResu
     Ok(())
 }
 
+/// Passes a gate before it has ended.
+struct Slow(PathBuf);
+
+#[runtime::actor]
+impl Slow {
+    fn new(gate: PathBuf) -> Slow {
+        Slow(gate)
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        drop(gate::pass_blocking(&self.0));
+    }
+}
+
+/// Stops a supervised child that ends when the gate opens, in a tree that gives `usual` for an end. The gate opens after
+/// `opens_after`, or not at all.
+fn stop_slowly(
+    case: &Case,
+    usual: Duration,
+    shutdown: Shutdown,
+    opens_after: Option<Duration>,
+) -> TestResult<(runtime::Result<()>, Duration)> {
+    let mut config = root_config(case)?;
+    config.timings.soft = usual;
+    config.timings.abandon = usual;
+    Ok(runtime::block_on_root(config, async {
+        let mut gate = Gate::closed(case, &format!("{shutdown:?}"))?;
+        let path = gate.path();
+        let mut held = None;
+        let mut started = Instant::now();
+        let outcome = runtime::nursery(async |n| {
+            let slow = ChildSpec::of::<Slow>("slow", move |_| (path.clone(),)).shutdown(shutdown);
+            let pool = n.supervise(Supervisor::new(Strategy::OneForOne).child(slow)).await?;
+            started = Instant::now();
+            let ((), arrived) = tokio::join!(pool.shutdown(), async {
+                gate.arrived(1).await?;
+                match opens_after {
+                    Some(time) => {
+                        tokio::time::sleep(time).await;
+                        gate.open();
+                    }
+                    None => held = Some(gate),
+                }
+                std::io::Result::Ok(())
+            });
+            arrived.map_err(Error::user)
+        })
+        .await;
+        drop(held);
+        TestResult::Ok((outcome, started.elapsed()))
+    })??)
+}
+
+/// A child is not forced before its own time is over, whatever the tree gives the others.
+#[runner::test]
+fn a_child_has_the_time_that_is_its_own(case: Case) -> TestResult {
+    let usual = Duration::from_millis(50);
+    for shutdown in [Shutdown::Infinity, Shutdown::Within(Duration::from_secs(20))] {
+        let (outcome, _) = stop_slowly(&case, usual, shutdown, Some(6 * usual))?;
+        outcome?;
+    }
+    Ok(())
+}
+
+/// Nor later than that.
+#[runner::test]
+#[needs("killable")]
+fn a_child_that_is_too_slow_is_forced_when_its_time_is_over(case: Case) -> TestResult {
+    let usual = Duration::from_secs(15);
+    let (outcome, took) =
+        stop_slowly(&case, usual, Shutdown::Within(Duration::from_millis(200)), None)?;
+    let told = shape::of(&outcome.expect_err("it is forced"));
+    assert!(told.starts_with("slow forced:"), "{told}");
+    assert!(took < usual / 2, "took {took:?}");
+    Ok(())
+}
+
 /// What one wants to do by hand to a supervisor that runs.
 #[runner::test]
 async fn children_come_and_go_by_hand(case: Case) -> TestResult {
@@ -500,19 +676,15 @@ async fn children_come_and_go_by_hand(case: Case) -> TestResult {
         let twice = pool.start_child(worker("second", &notes)).await;
         assert!(matches!(twice, Err(Error::Supervision { .. })), "{twice:?}");
         pool.terminate_child("second").await?;
-        let presence = |pool: &Supervised| {
-            let children = pool.children();
-            children.into_iter().find(|child| child.name == "second").map(|child| child.presence)
-        };
-        assert!(presence(&pool).is_some_and(|presence| presence != Presence::Up));
+        assert!(presence(&pool, "second").is_some_and(|presence| presence != Presence::Up));
         pool.restart_child("second").await?;
-        assert_eq!(presence(&pool), Some(Presence::Up));
+        assert_eq!(presence(&pool, "second"), Some(Presence::Up));
         assert_eq!(life_of(&pool, "second").await?, 1);
         let early = pool.delete_child("second").await;
         assert!(matches!(early, Err(Error::Supervision { .. })), "{early:?}");
         pool.terminate_child("second").await?;
         pool.delete_child("second").await?;
-        assert_eq!(presence(&pool), None);
+        assert_eq!(presence(&pool, "second"), None);
         pool.shutdown().await;
         Ok(())
     })

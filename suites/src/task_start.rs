@@ -2,12 +2,14 @@
 //! start's own making.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use runner::{Case, TestResult};
 use runtime::{CallError, Error, StartStep};
 use serde::{Deserialize, Serialize};
 
 use crate::actors::{Refused, pid, refuse_at};
+use crate::attempt::root_config;
 use crate::gate::{self, Gate};
 use crate::process;
 use crate::shape;
@@ -189,5 +191,48 @@ async fn a_start_that_fails_in_a_child_is_not_demoted_to_a_cancel(case: Case) ->
         other => panic!("{other:?}"),
     };
     assert_eq!(failure.cause.and_then(|cause| cause.downcast()), Some(Refused(5)));
+    Ok(())
+}
+
+/// Fails behind a gate, without yielding before.
+struct Stubborn;
+
+#[runtime::actor]
+impl Stubborn {
+    async fn new(gate: PathBuf) -> Result<Stubborn, Refused> {
+        drop(gate::pass_blocking(&gate));
+        Err(Refused(6))
+    }
+}
+
+/// A start that was dropped, and fails by itself before it hears of that: nobody else is left to be told but the nursery.
+#[runner::test]
+fn a_start_that_fails_when_nobody_awaits_it_is_the_nurserys_failure(case: Case) -> TestResult {
+    // Nobody is to be forced while the gate is closed.
+    let patient = Duration::from_secs(10);
+    let mut config = root_config(&case)?;
+    config.timings.ack = patient;
+    config.timings.soft = patient;
+    config.timings.abandon = patient;
+    let outcome = runtime::block_on_root(config, async {
+        let mut gate = Gate::closed(&case, "gate").map_err(Error::user)?;
+        runtime::nursery(async |n| {
+            let start = n.start::<Stubborn>("stubborn").with((gate.path(),)).into_future();
+            tokio::select! {
+                outcome = start => panic!("{:?}", outcome.map(drop)),
+                arrived = gate.arrived(1) => arrived.map_err(Error::user)?,
+            }
+            gate.open();
+            Ok(())
+        })
+        .await
+    })?;
+    match outcome {
+        Err(Error::SpawnFailed(failure)) => {
+            let cause = failure.cause.and_then(|cause| cause.downcast());
+            assert_eq!((failure.step, cause), (StartStep::Construct, Some(Refused(6))));
+        }
+        other => panic!("{other:?}"),
+    }
     Ok(())
 }

@@ -514,8 +514,7 @@ impl Keeper {
         let ended = self.ended(Some(&exit));
         self.answer_all(&ended);
         if self.omens.unready.is_some() {
-            let failure = self.start_failure(Some(exit.clone()));
-            self.tell_starter(Err(failure));
+            self.end_unready(&exit);
         }
         let teardown = self.take_teardown();
         if self.omens.farewell.is_none() || exit != Exit::Code(0) {
@@ -525,6 +524,17 @@ impl Keeper {
         }
         let failures = self.failures(&exit, &teardown);
         self.report.make(End { exit: Some(exit), teardown }, failures);
+    }
+
+    /// What went wrong by itself after the starter was told of a cancel is the nursery's.
+    fn end_unready(&mut self, exit: &Exit) {
+        let failed_by_itself = self.omens.boot_failure.is_some();
+        let failure = self.start_failure(Some(exit.clone()));
+        if self.ready_tx.is_none() && failed_by_itself && !self.omens.start_failed {
+            (self.omens.start_failed, self.omens.unheard) = (true, Some(failure));
+        } else {
+            self.tell_starter(Err(failure));
+        }
     }
 
     /// All that waits for the child is told how it ended. The first telling counts.
