@@ -469,6 +469,31 @@ async fn a_channel_that_breaks_after_a_stream_ends_the_actor() -> TestResult {
     a_channel_breaks_in_every_way(true).await
 }
 
+/// An actor that does not see that its channel has broken is made to end.
+#[runner::test]
+async fn a_channel_that_breaks_ends_an_actor_that_is_stuck(case: Case) -> TestResult {
+    let mut gate = Gate::closed(&case, "gate")?;
+    let below = process::descendants(process::own_pid());
+    let n = Nursery::open()?;
+    let before = process::descriptors(process::own_pid())?;
+    let mortal = n.actor("mortal").expose::<stick>().await?;
+    let (call, broken) = tokio::join!(mortal.call::<stick>((gate.path(),)), async {
+        gate.arrived(1).await?;
+        shut_down_new(&before, process::own_pid(), Shutdown::Both)
+    });
+    assert!(broken? > 0, "no channel was found");
+    assert!(call.is_err());
+    let error = n.join().await.expect_err("its channel broke");
+    let is_told = |leaf: &Error| match leaf {
+        Error::ChannelLost { actor, .. } | Error::Forced { actor, .. } => actor.name == "mortal",
+        _ => false,
+    };
+    let told = format!("{error:?}");
+    assert!(error.into_leaves().iter().all(is_told), "{told}");
+    assert_eq!(process::descendants(process::own_pid()), below);
+    Ok(())
+}
+
 /// What was never answered was not done: the actor dies in the midst of never yielding.
 #[runner::test]
 async fn a_stuck_actor_that_is_killed_is_told(case: Case) -> TestResult {

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use runner::{Case, TestResult};
-use runtime::{Error, Nursery, Portal};
+use runtime::{Error, Nursery, Portal, shield};
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::actors::{pid, stick};
-use crate::gate::Gate;
+use crate::gate::{self, Gate};
 use crate::process::{self, Process};
 use crate::shape;
 
@@ -34,7 +35,8 @@ impl Tree {
             if levels > 1 {
                 branches.push(nursery.start::<Tree>("branch").with((levels - 1,)).await?);
             } else {
-                leaves.push(nursery.actor("leaf").expose::<pid>().expose::<stick>().await?);
+                let leaf = nursery.actor("leaf").expose::<pid>().expose::<stick>();
+                leaves.push(leaf.expose::<linger>().await?);
             }
         }
         Ok(Tree { _nursery: nursery, branches, leaves })
@@ -52,22 +54,44 @@ impl Tree {
         Ok(pids)
     }
 
-    /// Has all leaves below it never yield again.
-    async fn stick_leaves(&self, gate: PathBuf) -> runtime::Result<()> {
+    /// Has all leaves below it do what does not end.
+    async fn keep_leaves(&self, gate: PathBuf, keeps: Keeps) -> runtime::Result<()> {
         let mut calls = JoinSet::new();
         for branch in self.branches.clone() {
             let gate = gate.clone();
-            calls.spawn_local(async move { branch.stick_leaves(gate).await.map_err(Error::from) });
+            let call = async move { Ok(branch.keep_leaves(gate, keeps).await?) };
+            calls.spawn_local(call);
         }
         for leaf in self.leaves.clone() {
             let gate = gate.clone();
-            calls.spawn_local(async move { Ok(leaf.call::<stick>((gate,)).await?) });
+            calls.spawn_local(async move {
+                Ok(match keeps {
+                    Keeps::Spinning => leaf.call::<stick>((gate,)).await?,
+                    Keeps::Shielded => leaf.call::<linger>((gate,)).await?,
+                })
+            });
         }
         while let Some(call) = calls.join_next().await {
             call.map_err(Error::user)??;
         }
         Ok(())
     }
+}
+
+/// What keeps a leaf from its end.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum Keeps {
+    /// It never yields.
+    Spinning,
+    /// It waits in a shield.
+    Shielded,
+}
+
+/// Waits where no cancel reaches it.
+#[runtime::remote]
+async fn linger(gate: PathBuf) -> runtime::Result<()> {
+    gate::arrive(&gate).map_err(Error::user)?;
+    shield(Duration::from_secs(60), std::future::pending()).await
 }
 
 fn open_all(pids: &[u32]) -> TestResult<Vec<Process>> {
@@ -125,13 +149,23 @@ async fn orphans_end_by_themselves() -> TestResult {
 /// An end of file reaches only what reads; the second line reaches what never yields.
 #[runner::test]
 async fn orphans_that_never_yield_end_by_themselves_too(case: Case) -> TestResult {
-    let mut gate = Gate::closed(&case, "gate")?;
+    orphans_that_are_kept_end(&case, Keeps::Spinning).await
+}
+
+/// A shield lasts no longer than an orphan.
+#[runner::test]
+async fn orphans_that_wait_in_a_shield_end_by_themselves_too(case: Case) -> TestResult {
+    orphans_that_are_kept_end(&case, Keeps::Shielded).await
+}
+
+async fn orphans_that_are_kept_end(case: &Case, keeps: Keeps) -> TestResult {
+    let mut gate = Gate::closed(case, "gate")?;
     let before = process::descendants(process::own_pid());
     let n = Nursery::open()?;
     let top = n.start::<Tree>("top").with((2,)).await?;
     let processes = open_all(&top.pids().await?)?;
     let (top_process, branch, orphans) = (&processes[0], &processes[1], &processes[2..4]);
-    let (call, outcome) = tokio::join!(top.stick_leaves(gate.path()), async {
+    let (call, outcome) = tokio::join!(top.keep_leaves(gate.path(), keeps), async {
         gate.arrived(4).await?;
         top_process.stop()?;
         branch.send(Signal::SIGKILL)?;

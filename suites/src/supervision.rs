@@ -345,6 +345,7 @@ async fn a_supervisor_ends_with_the_last_of_its_significant_children(case: Case)
         while presence(&pool, "first") != Some(Presence::Over) {
             tokio::task::yield_now().await;
         }
+        assert_eq!(presence(&pool, "last"), Some(Presence::Up));
         assert_eq!(life_of(&pool, "other").await?, 0);
         last.open();
         pool.wait_ended().await;

@@ -241,3 +241,15 @@ pub(super) fn scheduler() -> Result<LocalRuntime> {
             reason: error.to_string(),
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In this program nobody has called `init`.
+    #[test]
+    fn there_is_no_root_before_init() {
+        let refused = block_on_root(RootConfig::default(), async {});
+        assert!(matches!(refused, Err(Error::NotInitialised)), "{refused:?}");
+    }
+}
