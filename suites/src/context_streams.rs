@@ -170,23 +170,6 @@ impl Peer {
         .await
     }
 
-    /// Counts what comes once the gate is open; until then the whole actor does nothing.
-    #[runtime::context]
-    async fn count_bytes(
-        &self,
-        cx: Context<(), Vec<u8>, Never>,
-        gate: PathBuf,
-        counted: PathBuf,
-    ) -> runtime::Result<()> {
-        let mut stream = cx.started(()).await?.open_stream()?;
-        let mut count = Count { count: 0, told: counted };
-        drop(gate::pass_blocking(&gate));
-        while stream.recv().await?.is_some() {
-            count.count += 1;
-        }
-        Ok(())
-    }
-
     /// Keeps the whole actor from doing anything until the gate opens.
     async fn block(&self, gate: PathBuf) {
         drop(gate::pass_blocking(&gate));
@@ -217,18 +200,6 @@ impl Peer {
             }
             changed.await;
         }
-    }
-}
-
-/// A number that is written into a file when nothing is added to it any more.
-struct Count {
-    count: usize,
-    told: PathBuf,
-}
-
-impl Drop for Count {
-    fn drop(&mut self) {
-        drop(std::fs::write(&self.told, self.count.to_string()));
     }
 }
 
@@ -920,52 +891,6 @@ async fn a_task_that_does_not_hear_that_it_is_to_end_is_given_up(case: Case) -> 
         Ok(())
     })
     .await
-}
-
-/// A cancel does not wait behind the items that were sent before it and are not on their way yet.
-#[runner::test]
-fn a_cancel_overtakes_what_was_sent_before(case: Case) -> TestResult {
-    let counted = case.temp_dir()?.join("counted");
-    let sent = Cell::new(0);
-    runtime::block_on_root(patient(&case)?, async {
-        let mut gate = Gate::closed(&case, "gate")?;
-        with_peer(async |_, peer| {
-            let opened = peer.count_bytes(gate.path(), counted.clone()).open(async |cx| {
-                let stream = cx.open_stream()?;
-                gate.arrived(1).await.map_err(Error::user)?;
-                // Until no more goes into what is between the two.
-                let fill = async {
-                    loop {
-                        stream.send(vec![0; 1 << 16]).await?;
-                        sent.set(sent.get() + 1);
-                    }
-                };
-                let full: runtime::Result<()> = tokio::select! {
-                    biased;
-                    outcome = fill => outcome,
-                    () = yield_often() => Ok(()),
-                };
-                full?;
-                let ((), ()) = tokio::join!(cx.cancel(), async {
-                    yield_often().await;
-                    gate.open();
-                });
-                Ok(())
-            });
-            opened.await?;
-            Ok(())
-        })
-        .await
-    })??;
-    let counted: usize = std::fs::read_to_string(counted)?.parse()?;
-    assert!(counted < sent.get(), "all {counted} came before the cancel");
-    Ok(())
-}
-
-async fn yield_often() {
-    for _ in 0..1000 {
-        tokio::task::yield_now().await;
-    }
 }
 
 /// Two failures that have nothing to do with each other are two.

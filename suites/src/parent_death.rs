@@ -56,7 +56,7 @@ impl Tree {
 
     /// Has all leaves below it do what does not end.
     async fn keep_leaves(&self, gate: PathBuf, keeps: Keeps) -> runtime::Result<()> {
-        let mut calls = JoinSet::new();
+        let mut calls: JoinSet<runtime::Result<()>> = JoinSet::new();
         for branch in self.branches.clone() {
             let gate = gate.clone();
             let call = async move { Ok(branch.keep_leaves(gate, keeps).await?) };
@@ -65,10 +65,11 @@ impl Tree {
         for leaf in self.leaves.clone() {
             let gate = gate.clone();
             calls.spawn_local(async move {
-                Ok(match keeps {
-                    Keeps::Spinning => leaf.call::<stick>((gate,)).await?,
-                    Keeps::Shielded => leaf.call::<linger>((gate,)).await?,
-                })
+                let call = match keeps {
+                    Keeps::Spinning => leaf.call::<stick>((gate,)).await,
+                    Keeps::Shielded => leaf.call::<linger>((gate,)).await,
+                };
+                call.map_err(Error::from)
             });
         }
         while let Some(call) = calls.join_next().await {

@@ -613,7 +613,7 @@ fn stop_slowly(
     let mut config = root_config(case)?;
     config.timings.soft = usual;
     config.timings.abandon = usual;
-    Ok(runtime::block_on_root(config, async {
+    runtime::block_on_root(config, async {
         let mut gate = Gate::closed(case, &format!("{shutdown:?}"))?;
         let path = gate.path();
         let mut held = None;
@@ -638,7 +638,7 @@ fn stop_slowly(
         .await;
         drop(held);
         TestResult::Ok((outcome, started.elapsed()))
-    })??)
+    })?
 }
 
 /// A child is not forced before its own time is over, whatever the tree gives the others.
