@@ -218,9 +218,14 @@ fn a_start_that_fails_when_nobody_awaits_it_is_the_nurserys_failure(case: Case) 
         let mut gate = Gate::closed(&case, "gate").map_err(Error::user)?;
         runtime::nursery(async |n| {
             let start = n.start::<Stubborn>("stubborn").with((gate.path(),)).into_future();
+            let is_under_way = async {
+                gate.arrived(1).await.map_err(Error::user)?;
+                // Whoever starts them has heard of the first one's begin when the next one is ready.
+                n.actor("sibling").await.map(drop)
+            };
             tokio::select! {
                 outcome = start => panic!("{:?}", outcome.map(drop)),
-                arrived = gate.arrived(1) => arrived.map_err(Error::user)?,
+                outcome = is_under_way => outcome?,
             }
             gate.open();
             Ok(())
