@@ -45,17 +45,7 @@ pub(crate) fn spawn_bound(command: &mut Command) -> io::Result<Child> {
 
 /// A pidfd of a child that has not been waited for.
 pub(crate) fn pidfd_of(child: &Child) -> io::Result<OwnedFd> {
-    pidfd_open(child.id().cast_signed())
-}
-
-/// A pidfd of whoever has this id now.
-pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
-    Ok(pidfd::open(Pid::from_raw(pid))?)
-}
-
-/// Sends a signal to the process that a pidfd means, and to no other.
-pub(crate) fn pidfd_signal(process: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
-    Ok(pidfd::signal(process, signal)?)
+    Ok(pidfd::open(Pid::from_raw(child.id().cast_signed()))?)
 }
 
 /// Ends this process by a signal, without a core file: somebody else has died of it already.

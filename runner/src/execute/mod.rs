@@ -25,8 +25,5 @@ pub use run::{
     Summary, run,
 };
 
-pub(crate) use kernel::{
-    die_of, give_back_freed_memory, lease_for_writing, pidfd_of, pidfd_open, pidfd_signal,
-    spawn_bound,
-};
+pub(crate) use kernel::{die_of, give_back_freed_memory, lease_for_writing, pidfd_of, spawn_bound};
 pub(crate) use orphans::Orphans;

@@ -4,17 +4,17 @@
 //! A process id may mean somebody else by the time a signal is sent. So a process is held by a
 //! pidfd first, its mark is read again, and every signal goes to the pidfd.
 
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use runner_core::{pidfd, wait};
 
 use super::census::{Belonging, Census, Seen};
 use super::{Fate, Finding, Mode, Reap};
-use crate::execute::{pidfd_open, pidfd_signal};
 
 /// What survives SIGKILL for so long is named and left.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
@@ -124,7 +124,7 @@ fn hold(escaped: &[Seen]) -> (Vec<Held>, Vec<Finding>) {
     let mut held = Vec::new();
     let mut failed = Vec::new();
     for seen in escaped {
-        match pidfd_open(seen.pid) {
+        match pidfd::open(Pid::from_raw(seen.pid)) {
             Ok(pidfd) => {
                 let now = Seen::read(seen.pid);
                 let is_same = now.is_some_and(|now| {
@@ -135,7 +135,7 @@ fn hold(escaped: &[Seen]) -> (Vec<Held>, Vec<Finding>) {
                 }
             }
             // It ended by itself.
-            Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {}
+            Err(Errno::ESRCH) => {}
             Err(error) => failed
                 .push(Finding { subject: subject(seen), fate: Fate::Failed(error.to_string()) }),
         }
@@ -162,22 +162,15 @@ fn wait_for_all(left: &mut Vec<Held>, until: Instant) -> Vec<Held> {
 fn ended_by(held: &[Held], until: Instant) -> Vec<usize> {
     let mut fds: Vec<PollFd<'_>> =
         held.iter().map(|held| PollFd::new(held.pidfd.as_fd(), PollFlags::POLLIN)).collect();
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let millis = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
-        match poll(&mut fds, PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)) {
-            Err(Errno::EINTR) => {}
-            Ok(_) | Err(_) => break,
-        }
-    }
+    while poll(&mut fds, wait::timeout(Some(until))) == Err(Errno::EINTR) {}
     (0..fds.len()).filter(|index| fds[*index].any().unwrap_or(false)).collect()
 }
 
 impl Held {
-    fn signal(&self, signal: Signal) -> io::Result<()> {
-        match pidfd_signal(self.pidfd.as_fd(), signal) {
+    fn signal(&self, signal: Signal) -> nix::Result<()> {
+        match pidfd::signal(self.pidfd.as_fd(), signal) {
             // Dead already: a pidfd means nobody else.
-            Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => Ok(()),
+            Err(Errno::ESRCH) => Ok(()),
             result => result,
         }
     }
