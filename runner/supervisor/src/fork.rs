@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{ForkResult, Pid};
 use runner_core::protocol::End;
 
@@ -14,6 +15,16 @@ pub(crate) fn fork() -> nix::Result<ForkResult> {
     // first fork), so no lock can be held by one that does not exist in the child: the child may
     // do anything.
     unsafe { nix::unistd::fork() }
+}
+
+/// A test begins with what these do by default, however the run was started: `nohup` and a shell's
+/// `&` have whom they start ignore them, and a test of Ctrl-C would wait for ever.
+pub(crate) fn hear_interrupts() {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+        // SAFETY: installs no code. It does not fail for these signals.
+        let _ = unsafe { sigaction(signal, &default) };
+    }
 }
 
 /// Closes all fds above 2 but those, in a child whose owners of fds are never used or dropped: it

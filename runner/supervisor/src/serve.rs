@@ -304,11 +304,12 @@ impl<F: FirstProcess> Supervisor<F> {
         let _ = prctl::set_pdeathsig(Signal::SIGKILL);
         let _ = prctl::set_name(c"case");
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
-        if let Work::Program(program) = &attempt.work {
-            match program.stdin {
+        match &attempt.work {
+            Work::Test { .. } => fork::hear_interrupts(),
+            Work::Program(program) => match program.stdin {
                 Stdin::Null => {}
                 Stdin::Inherit => drop(nix::unistd::dup2_stdin(&self.stdin)),
-            }
+            },
         }
         if let Some(redirect) = redirect {
             // dup2 of two open fds does not fail.

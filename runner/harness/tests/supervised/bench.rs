@@ -29,21 +29,29 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn start() -> Self {
-        Self::start_into(None)
+        Self::start_into(Command::new("/proc/self/exe"), None)
+    }
+
+    /// As a shell's background job.
+    pub(crate) fn start_where_interrupts_are_ignored() -> Self {
+        let mut command = Command::new("env");
+        command.arg("--ignore-signal=HUP,INT,QUIT");
+        command.arg(std::env::current_exe().expect("a file of this process"));
+        Self::start_into(command, None)
     }
 
     /// Its fds 1 and 2 lead into a file.
     pub(crate) fn start_with_stdout() -> Self {
-        Self::start_into(Some(tempfile::tempfile().expect("a file")))
+        let file = tempfile::tempfile().expect("a file");
+        Self::start_into(Command::new("/proc/self/exe"), Some(file))
     }
 
-    fn start_into(stdout: Option<File>) -> Self {
+    fn start_into(mut command: Command, stdout: Option<File>) -> Self {
         let (mut control, theirs) = UnixStream::pair().expect("a socket pair");
         control.set_read_timeout(Some(Duration::from_secs(30))).expect("a limit");
         let memory = Memory::create(0).expect("attempt memory");
         inherit(&theirs);
         inherit(&memory.fd());
-        let mut command = Command::new("/proc/self/exe");
         if let Some(file) = &stdout {
             command.stdout(file.try_clone().expect("a copy"));
             command.stderr(file.try_clone().expect("a copy"));

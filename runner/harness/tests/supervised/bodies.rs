@@ -112,6 +112,17 @@ fn passes() {
 }
 
 #[runner::test]
+fn ignores_nothing() {
+    use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGQUIT};
+    let status = std::fs::read_to_string("/proc/self/status").expect("about this process");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask, 16).ok()).expect("a mask");
+    for signal in [SIGHUP, SIGINT, SIGQUIT] {
+        assert_eq!(ignored >> (signal as u32 - 1) & 1, 0, "{signal} is ignored");
+    }
+}
+
+#[runner::test]
 fn fails_with_events() {
     runner::trace(b"first word");
     runner::trace_line(format_args!("last {}", "word"));

@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("an_end_by_a_signal_without_a_name_is_told", nameless_signal),
     ("a_thread_that_died_of_a_panic_unheard_fails_the_case", unheard),
     ("a_panic_that_somebody_was_told_of_is_no_failure", heard),
+    ("a_case_can_be_interrupted_however_the_run_was_started", interruptible),
 ];
 
 fn fork_bomb() {
@@ -107,4 +108,10 @@ fn failure(facts: &Facts) -> String {
         Outcome::Fail { message, .. } => message,
         other => panic!("no failure: {other:?}"),
     }
+}
+
+fn interruptible() {
+    let mut bench = Bench::start_where_interrupts_are_ignored();
+    let facts = bench.run(bench.attempt("ignores_nothing"));
+    assert_eq!(judge(&facts, &Expectation::Pass), Outcome::Pass, "{}", bench.said());
 }
