@@ -147,7 +147,9 @@ impl Peer {
         let cx = cx.started(()).await?;
         let _stream = cx.open_stream()?;
         runtime::nursery(async |n| {
-            n.run_in_actor::<end_slowly>("slow", (gate, ended)).await?;
+            n.run_in_actor::<end_slowly>("slow", (gate.clone(), ended)).await?;
+            // The child may arrive before it is known here, and would not be asked to end then, but killed.
+            gate::arrive(&gate).map_err(Error::user)?;
             std::future::pending().await
         })
         .await
@@ -812,7 +814,7 @@ fn a_context_outlasts_what_the_task_of_its_peer_leaves(case: Case) -> TestResult
         with_peer(async |_, peer| {
             let opened = peer.hold_a_child(gate.path(), ended.clone()).open(async |cx| {
                 let mut stream = cx.open_stream()?;
-                gate.arrived(1).await.map_err(Error::user)?;
+                gate.arrived(2).await.map_err(Error::user)?;
                 cx.cancel().await;
                 let (told, arrived) = tokio::join!(stream.recv(), async {
                     let arrived = gate.arrived(1).await;

@@ -195,9 +195,13 @@ pub(crate) fn descendants(pid: i32) -> BTreeSet<i32> {
     found
 }
 
-/// The actors below a process that have come as far as to be named.
+/// The actors below a process that have come as far as to be named. Each leads a group: what an
+/// actor is about to execute has its command line until then, and is none.
 pub(crate) fn actors_below(pid: i32) -> Vec<i32> {
-    let is_actor = |pid: &i32| command_line(*pid).is_ok_and(|line| line.starts_with("actor["));
+    let is_actor = |pid: &i32| {
+        command_line(*pid).is_ok_and(|line| line.starts_with("actor["))
+            && stat(*pid).is_ok_and(|stat| stat.group == *pid)
+    };
     descendants(pid).into_iter().filter(is_actor).collect()
 }
 
